@@ -1,0 +1,266 @@
+// What a writer asks for: durable files, written off the event loop, and the lock.
+#include <atomic>
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "addon/convert.h"
+#include "addon/snapshot.h"
+#include "index/segment_writer.h"
+#include "platform/crc32c.h"
+#include "platform/durable_file.h"
+#include "platform/lock_file.h"
+
+namespace maxsim::addon {
+namespace {
+
+constexpr double kMaxUint32 = 0xFFFFFFFF;
+
+Napi::Value FromSummary(Napi::Env env, const SegmentSummary& summary, uint64_t clipped) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("documents", static_cast<double>(summary.documents));
+  result.Set("tokens", static_cast<double>(summary.tokens));
+  result.Set("sizeBytes", static_cast<double>(summary.size_bytes));
+  result.Set("headerCrc", static_cast<double>(summary.header_crc32c));
+  result.Set("clipped", static_cast<double>(clipped));
+  return result;
+}
+
+// Collects typed arrays in an array of our own. Reading `from` can run JavaScript (getters, proxies),
+// so pointers are taken from the copy, afterwards.
+bool Gather(const Napi::Array& from, uint32_t count, Napi::Array into, uint32_t offset) {
+  const Napi::Env env = from.Env();
+  for (uint32_t i = 0; i < count; i++) {
+    const Napi::HandleScope scope(env);
+    into.Set(offset + i, from.Get(i));
+    if (env.IsExceptionPending()) return false;
+  }
+  return true;
+}
+
+// (path, format, ids, vectors, records) -> Promise<{ documents, tokens, sizeBytes, headerCrc, clipped }>
+Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  struct Job {
+    std::string path;
+    VectorFormat format;
+    std::unique_ptr<FloatDocuments> source;
+    SegmentSummary summary;
+  };
+  auto job = std::make_shared<Job>();
+  Napi::Array ids, vectors, records;
+  if (!ToText(info[0], "path", &job->path) || !ToFormat(info[1], &job->format) ||
+      !ToArray(info[2], "ids", &ids) || !ToArray(info[3], "vectors", &vectors) ||
+      !ToArray(info[4], "records", &records)) {
+    return env.Undefined();
+  }
+  const uint32_t count = ids.Length();
+  if (count == 0 || vectors.Length() != count || records.Length() != count) {
+    return Throw(env, Status::Error("INVALID_ARGUMENT",
+                                    "ids, vectors and records must have one length of 1 or more, but "
+                                    "have %u, %u and %u.",
+                                    count, vectors.Length(), records.Length()));
+  }
+  std::vector<FloatDocuments::Document> documents(count);
+  for (uint32_t i = 0; i < count; i++) {
+    const Napi::HandleScope scope(env);
+    if (!ToId(ids.Get(i), &documents[i].id)) {
+      return Throw(env, Status::Error("INVALID_ARGUMENT",
+                                      "ids[%u] must be 1 to %zu bytes of well-formed text.", i,
+                                      kMaxIdBytes));
+    }
+  }
+  Napi::Array anchor = Napi::Array::New(env);
+  if (!Gather(vectors, count, anchor, 0) || !Gather(records, count, anchor, count)) {
+    return env.Undefined();
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    const Napi::HandleScope scope(env);
+    if (!ToFloats(anchor.Get(i), "vectors", &documents[i].vectors) ||
+        !ToBytes(anchor.Get(count + i), "records", &documents[i].record)) {
+      return env.Undefined();
+    }
+  }
+  job->source = std::make_unique<FloatDocuments>(job->format, std::move(documents));
+  return StartTask(
+      env,
+      [job] {
+        Status status = job->source->Validate();
+        return status.ok() ? WriteSegment(job->path, job->format, *job->source, &job->summary)
+                           : status;
+      },
+      [job](Napi::Env e) { return FromSummary(e, job->summary, job->source->clipped()); }, anchor);
+}
+
+// (path, snapshot, segments: number[]) -> Promise<same>; the live documents of those segments, bytes as
+// they are.
+Napi::Value MergeSegments(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  struct Job {
+    std::string path;
+    std::shared_ptr<const Snapshot> snapshot;
+    std::vector<uint32_t> segments;
+    SegmentSummary summary;
+  };
+  auto job = std::make_shared<Job>();
+  Napi::Array segments;
+  if (!ToText(info[0], "path", &job->path) || !ToSnapshot(info[1], &job->snapshot) ||
+      !ToArray(info[2], "segments", &segments)) {
+    return env.Undefined();
+  }
+  const uint32_t count = segments.Length();
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t segment;
+    if (!ToInteger(segments.Get(i), "segment", 0,
+                   static_cast<double>(job->snapshot->segments().size()) - 1, &segment)) {
+      return env.Undefined();
+    }
+    job->segments.push_back(static_cast<uint32_t>(segment));
+  }
+  return StartTask(
+      env,
+      [job] {
+        LiveDocuments source(job->snapshot, job->segments);
+        return WriteSegment(job->path, job->snapshot->format(), source, &job->summary);
+      },
+      [job](Napi::Env e) { return FromSummary(e, job->summary, 0); });
+}
+
+// (vectors: Float32Array[]) -> Promise<number>: the largest magnitude, NaN if one is not finite
+Napi::Value LargestMagnitude(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  struct Job {
+    std::vector<std::span<const float>> vectors;
+    float largest = 0;
+  };
+  auto job = std::make_shared<Job>();
+  Napi::Array vectors;
+  if (!ToArray(info[0], "vectors", &vectors)) return env.Undefined();
+  const uint32_t count = vectors.Length();
+  Napi::Array anchor = Napi::Array::New(env);
+  if (!Gather(vectors, count, anchor, 0)) return env.Undefined();
+  job->vectors.resize(count);
+  for (uint32_t i = 0; i < count; i++) {
+    const Napi::HandleScope scope(env);
+    if (!ToFloats(anchor.Get(i), "vectors", &job->vectors[i])) return env.Undefined();
+  }
+  return StartTask(
+      env,
+      [job] {
+        float largest = 0, not_finite = 0;
+        for (const std::span<const float> values : job->vectors) {
+          for (const float x : values) {
+            largest = std::fabs(x) > largest ? std::fabs(x) : largest;
+            not_finite += x - x;
+          }
+        }
+        job->largest = largest + not_finite;
+        return Status::Ok();
+      },
+      [job](Napi::Env e) -> Napi::Value { return Napi::Number::New(e, job->largest); }, anchor);
+}
+
+// (path, documentCount, dead: Uint32Array) -> Promise<number>: how many are dead
+Napi::Value WriteTombstones(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  struct Job {
+    std::string path;
+    uint64_t documents, dead_count = 0;
+    std::vector<uint32_t> dead;
+  };
+  auto job = std::make_shared<Job>();
+  std::span<const uint32_t> dead;
+  if (!ToText(info[0], "path", &job->path) ||
+      !ToInteger(info[1], "documentCount", 1, kMaxUint32 - 1, &job->documents) ||
+      !ToUint32s(info[2], "dead", &dead)) {
+    return env.Undefined();
+  }
+  job->dead.assign(dead.begin(), dead.end());
+  return StartTask(
+      env,
+      [job] {
+        return Tombstones::Write(job->path, static_cast<uint32_t>(job->documents), job->dead,
+                                 &job->dead_count);
+      },
+      [job](Napi::Env e) -> Napi::Value {
+        return Napi::Number::New(e, static_cast<double>(job->dead_count));
+      });
+}
+
+// (path, bytes) -> Promise<void>
+Napi::Value WriteFileDurably(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  struct Job {
+    std::string path;
+    std::vector<uint8_t> bytes;
+  };
+  auto job = std::make_shared<Job>();
+  std::span<const uint8_t> bytes;
+  if (!ToText(info[0], "path", &job->path) || !ToBytes(info[1], "bytes", &bytes)) {
+    return env.Undefined();
+  }
+  job->bytes.assign(bytes.begin(), bytes.end());
+  return StartTask(
+      env, [job] { return WriteDurably(job->path, job->bytes.data(), job->bytes.size()); },
+      [](Napi::Env e) { return e.Undefined(); });
+}
+
+// (path) -> Promise<void>
+Napi::Value RemoveFileTask(const Napi::CallbackInfo& info) {
+  std::string path;
+  if (!ToText(info[0], "path", &path)) return info.Env().Undefined();
+  return StartTask(
+      info.Env(), [path] { return RemoveFile(path); }, [](Napi::Env e) { return e.Undefined(); });
+}
+
+Napi::Value Crc(const Napi::CallbackInfo& info) {
+  std::span<const uint8_t> bytes;
+  if (!ToBytes(info[0], "bytes", &bytes)) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(), Crc32c(bytes.data(), bytes.size()));
+}
+
+class LockObject : public Napi::ObjectWrap<LockObject> {
+ public:
+  // (path): throws INDEX_LOCKED with `.pid` of the holder when known. Two system calls, so it is sync.
+  explicit LockObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LockObject>(info) {
+    const Napi::Env env = info.Env();
+    std::string path;
+    if (!ToText(info[0], "path", &path)) return;
+    long holder = 0;
+    const Status status = LockFile::Acquire(path, &lock_, &holder);
+    if (status.ok()) return;
+    const Napi::Value error = ToJsError(env, status);
+    if (holder != 0) error.As<Napi::Object>().Set("pid", static_cast<double>(holder));
+    Napi::Error(env, error).ThrowAsJavaScriptException();
+  }
+
+  Napi::Value Release(const Napi::CallbackInfo& info) {
+    lock_.reset();
+    return info.Env().Undefined();
+  }
+
+ private:
+  std::unique_ptr<LockFile> lock_;
+};
+
+Napi::Value LockIndex(const Napi::CallbackInfo& info) {
+  return ClassesOf(info.Env()).lock.New({info[0]});
+}
+
+}  // namespace
+
+void ExportStoreTasks(Napi::Env env, Napi::Object exports) {
+  const Napi::Function lock = LockObject::DefineClass(
+      env, "Lock", {LockObject::InstanceMethod<&LockObject::Release>("release")});
+  ClassesOf(env).lock = Napi::Persistent(lock);
+  exports.Set("writeSegment", Napi::Function::New(env, WriteSegmentTask, "writeSegment"));
+  exports.Set("mergeSegments", Napi::Function::New(env, MergeSegments, "mergeSegments"));
+  exports.Set("largestMagnitude", Napi::Function::New(env, LargestMagnitude, "largestMagnitude"));
+  exports.Set("writeTombstones", Napi::Function::New(env, WriteTombstones, "writeTombstones"));
+  exports.Set("writeFileDurably", Napi::Function::New(env, WriteFileDurably, "writeFileDurably"));
+  exports.Set("removeFile", Napi::Function::New(env, RemoveFileTask, "removeFile"));
+  exports.Set("lockIndex", Napi::Function::New(env, LockIndex, "lockIndex"));
+  exports.Set("crc32c", Napi::Function::New(env, Crc, "crc32c"));
+}
+
+}  // namespace maxsim::addon

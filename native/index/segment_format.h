@@ -1,0 +1,103 @@
+// The bytes of a segment, version 1. docs/format.md says the same in words; both change together.
+//
+//   header          SegmentHeader
+//   tokens          one block per document, rows of TokenBytes(codec, dim)
+//   document table  DocumentEntry[document_count]
+//   ids             UTF-8, back to back
+//   id table        u32[slots]: open addressing, linear probing; a slot holds ordinal + 1, or 0
+//   records         opaque bytes, back to back
+//
+// The layout is canonical: sections stand in this order, each at the next multiple of 64, blocks and
+// strings follow each other without gaps (token blocks at the next multiple of 64), padding is zero and
+// the file ends with its last section. So every byte has exactly one right value or a checksum.
+// Little-endian throughout.
+#ifndef MAXSIM_INDEX_SEGMENT_FORMAT_H_
+#define MAXSIM_INDEX_SEGMENT_FORMAT_H_
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+
+#include "maxsim/scan.h"
+
+namespace maxsim {
+
+static_assert(std::endian::native == std::endian::little, "the format is little-endian");
+
+inline constexpr char kSegmentMagic[8] = {'M', 'A', 'X', 'S', 'I', 'M', 'S', 'G'};
+inline constexpr uint32_t kSegmentVersion = 1;
+inline constexpr uint64_t kAlignment = 64;  // one cache line, one AVX-512 register
+inline constexpr size_t kMaxIdBytes = 512;
+// Ordinal + 1 must fit a u32 slot, and 0xFFFFFFFF stands for "unknown" in a snapshot.
+inline constexpr uint64_t kMaxSegmentDocuments = 0xFFFFFFFE;
+
+enum Section : uint32_t { kTokens, kDocuments, kIds, kIdTable, kRecords, kSectionCount };
+inline constexpr const char* kSectionNames[kSectionCount] = {"tokens", "document table", "ids",
+                                                             "id table", "records"};
+
+struct SectionEntry {
+  uint64_t offset;  // from the start of the file, multiple of 64
+  uint64_t size;    // without the padding that follows
+  uint32_t crc32c;  // of those bytes
+  uint32_t reserved;
+};
+
+struct SegmentHeader {
+  char magic[8];
+  uint32_t version;
+  uint32_t header_size;  // 256
+  uint32_t codec;        // 1 f32, 2 int8
+  uint32_t dim;
+  float scale;  // int8: value = (byte - 128) * scale; f32: 1
+  uint32_t section_count;
+  uint64_t document_count;
+  uint64_t token_count;
+  uint64_t file_size;
+  uint64_t id_hash_seed;
+  SectionEntry sections[kSectionCount];
+  uint8_t reserved[68];
+  uint32_t crc32c;  // of the 252 bytes before it
+};
+
+struct DocumentEntry {
+  uint64_t tokens_offset;  // within the tokens section, multiple of 64
+  uint64_t record_offset;  // within the records section
+  uint64_t id_offset;      // within the ids section
+  uint32_t token_count;    // 1..65535
+  uint32_t tokens_crc32c;  // of token_count rows
+  uint32_t record_size;
+  uint32_t record_crc32c;
+  uint32_t id_size;  // 1..512
+  uint32_t reserved;
+};
+
+static_assert(sizeof(SectionEntry) == 24 && std::is_trivially_copyable_v<SectionEntry>);
+static_assert(sizeof(SegmentHeader) == 256 && std::is_trivially_copyable_v<SegmentHeader>);
+static_assert(offsetof(SegmentHeader, sections) == 64);
+static_assert(offsetof(SegmentHeader, crc32c) == 252);
+static_assert(sizeof(DocumentEntry) == 48 && std::is_trivially_copyable_v<DocumentEntry>);
+
+// How the tokens of an index are stored, the same in every segment.
+struct VectorFormat {
+  TokenFormat tokens;
+  uint32_t dim;
+};
+
+inline constexpr uint64_t AlignUp(uint64_t size) {
+  return (size + (kAlignment - 1)) & ~(kAlignment - 1);
+}
+
+// Slots of an id table: at most half full, so that a miss ends after two probes on average.
+inline constexpr uint64_t IdTableSlots(uint64_t document_count) {
+  return document_count == 0 ? 1 : std::bit_ceil(document_count * 2);
+}
+
+// SipHash-2-4 with the key (seed, 0): ids come from outside, and a seed they cannot know keeps them
+// from being chosen to collide.
+uint64_t HashId(std::string_view id, uint64_t seed);
+
+}  // namespace maxsim
+
+#endif  // MAXSIM_INDEX_SEGMENT_FORMAT_H_

@@ -1,0 +1,192 @@
+#include "index/snapshot.h"
+
+#include <algorithm>
+
+#include "maxsim/codec.h"
+#include "maxsim/scan.h"
+
+namespace maxsim {
+namespace {
+
+// Between two looks at the clock: 256 documents of 180 tokens take about a millisecond.
+constexpr size_t kChunk = 256;
+
+}  // namespace
+
+Status Limits::Check() const {
+  if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) {
+    return Status::Error("ABORTED", "The caller aborted the operation.");
+  }
+  if (deadline && std::chrono::steady_clock::now() >= *deadline) {
+    return Status::Error("ABORTED", "The deadline passed before every document was scored.");
+  }
+  return Status::Ok();
+}
+
+Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
+                      std::span<const SegmentSpec> specs, const Snapshot* previous,
+                      std::shared_ptr<const Snapshot>* out, bool* missing) {
+  *missing = false;
+  std::shared_ptr<Snapshot> snapshot(new Snapshot());
+  snapshot->format_ = format;
+  uint64_t base = 0;
+  for (const SegmentSpec& spec : specs) {
+    Segment segment{spec.file, spec.dead_file, nullptr, nullptr, static_cast<uint32_t>(base)};
+    const Segment* known = nullptr;
+    if (previous != nullptr) {
+      for (const Segment& candidate : previous->segments_) {
+        if (candidate.file == spec.file) known = &candidate;
+      }
+    }
+    // The name alone is not proof: the header's checksum covers those of all sections.
+    const bool same = known != nullptr &&
+                      known->reader->header().crc32c == spec.header_crc32c &&
+                      known->reader->document_count() == spec.documents &&
+                      known->reader->token_count() == spec.tokens &&
+                      known->reader->format().dim == format.dim &&
+                      known->reader->format().tokens.codec == format.tokens.codec &&
+                      known->reader->format().tokens.scale == format.tokens.scale;
+    if (same) {
+      segment.reader = known->reader;
+    } else {
+      const SegmentExpectation expected{format, spec.documents, spec.tokens, spec.header_crc32c};
+      Status status =
+          SegmentReader::Open(directory + "/" + spec.file, expected, &segment.reader, missing);
+      if (!status.ok()) return status;
+    }
+    if (!spec.dead_file.empty()) {
+      if (same && known->dead_file == spec.dead_file && known->dead_count() == spec.dead_count) {
+        segment.tombstones = known->tombstones;
+      } else {
+        Status status = Tombstones::Open(directory + "/" + spec.dead_file, spec.documents,
+                                         spec.dead_count, &segment.tombstones, missing);
+        if (!status.ok()) return status;
+      }
+    }
+    base += spec.documents;
+    if (base > kMaxSegmentDocuments) {
+      return Status::Error("CORRUPT_INDEX", "%s: the segments hold more than %llu documents.",
+                           directory.c_str(),
+                           static_cast<unsigned long long>(kMaxSegmentDocuments));
+    }
+    snapshot->live_count_ += spec.documents - segment.dead_count();
+    snapshot->live_tokens_ += spec.tokens;
+    for (const uint32_t ordinal : segment.DeadOrdinals()) {
+      snapshot->live_tokens_ -= segment.reader->Document(ordinal).token_count;
+    }
+    snapshot->segments_.push_back(std::move(segment));
+  }
+  snapshot->ref_count_ = static_cast<uint32_t>(base);
+  *out = std::move(snapshot);
+  return Status::Ok();
+}
+
+uint32_t Snapshot::Find(std::string_view id) const {
+  uint64_t seed = 0, hash = 0;
+  bool hashed = false;
+  for (size_t i = segments_.size(); i-- > 0;) {
+    const Segment& segment = segments_[i];
+    // Segments written by one process share their seed.
+    if (!hashed || segment.reader->header().id_hash_seed != seed) {
+      seed = segment.reader->header().id_hash_seed;
+      hash = HashId(id, seed);
+      hashed = true;
+    }
+    const uint32_t ordinal = segment.reader->Find(id, hash);
+    if (ordinal != kUnknown && !segment.IsDead(ordinal)) return segment.base + ordinal;
+  }
+  return kUnknown;
+}
+
+bool Snapshot::Locate(uint32_t ref, const Segment** segment, uint32_t* ordinal) const {
+  if (ref >= ref_count_) return false;
+  // The last segment whose base is not beyond ref.
+  const auto after =
+      std::upper_bound(segments_.begin(), segments_.end(), ref,
+                       [](uint32_t value, const Segment& s) { return value < s.base; });
+  *segment = &*(after - 1);
+  *ordinal = ref - (*segment)->base;
+  return !(*segment)->IsDead(*ordinal);
+}
+
+Status Snapshot::Resolve(std::span<const uint32_t> refs,
+                         std::vector<MaxsimDocument>* documents) const {
+  documents->resize(refs.size());
+  for (size_t i = 0; i < refs.size(); i++) {
+    const Segment* segment;
+    uint32_t ordinal;
+    const uint32_t ref = refs[i];
+    if (!Locate(ref, &segment, &ordinal)) {
+      return Status::Error("INVALID_ARGUMENT", "refs[%zu] is %u, which is no live document.", i, ref);
+    }
+    (*documents)[i] = segment->reader->Document(ordinal);
+  }
+  return Status::Ok();
+}
+
+Status Snapshot::CheckQuery(const PreparedQuery& query) const {
+  if (query.dim() == format_.dim) return Status::Ok();
+  return Status::Error("MODEL_MISMATCH", "The query has dim %zu, but the index has dim %u.",
+                       query.dim(), format_.dim);
+}
+
+Status Snapshot::Score(const PreparedQuery& query, std::span<const uint32_t> refs,
+                       const Limits& limits, float* scores) const {
+  Status status = CheckQuery(query);
+  if (!status.ok()) return status;
+  std::vector<MaxsimDocument> documents;
+  status = Resolve(refs, &documents);
+  if (!status.ok()) return status;
+  for (size_t i = 0; i < documents.size(); i += kChunk) {
+    status = limits.Check();
+    if (!status.ok()) return status;
+    Scan(query, format_.tokens, &documents[i], std::min(kChunk, documents.size() - i), scores + i);
+  }
+  return Status::Ok();
+}
+
+Status Snapshot::Search(const PreparedQuery& query, size_t k, const Limits& limits,
+                        std::vector<ScoredDocument>* best) const {
+  Status status = CheckQuery(query);
+  if (!status.ok()) return status;
+  TopSlice slice(static_cast<size_t>(std::min<uint64_t>(k, live_count_)));
+  MaxsimDocument documents[kChunk];
+  uint32_t refs[kChunk];
+  float scores[kChunk];
+  for (const Segment& segment : segments_) {
+    const uint32_t count = segment.reader->document_count();
+    for (uint32_t ordinal = 0; ordinal < count;) {
+      status = limits.Check();
+      if (!status.ok()) return status;
+      size_t filled = 0;
+      for (; ordinal < count && filled < kChunk; ordinal++) {
+        if (segment.IsDead(ordinal)) continue;
+        documents[filled] = segment.reader->Document(ordinal);
+        refs[filled++] = segment.base + ordinal;
+      }
+      Scan(query, format_.tokens, documents, filled, scores);
+      for (size_t i = 0; i < filled; i++) slice.Offer(refs[i], scores[i]);
+    }
+  }
+  *best = slice.Take();
+  return Status::Ok();
+}
+
+LiveDocuments::LiveDocuments(std::shared_ptr<const Snapshot> snapshot,
+                             std::span<const uint32_t> segments)
+    : snapshot_(std::move(snapshot)),
+      row_bytes_(TokenBytes(snapshot_->format().tokens.codec, snapshot_->format().dim)) {
+  for (const uint32_t number : segments) {
+    const Snapshot::Segment& segment = snapshot_->segments()[number];
+    for (uint32_t ordinal = 0; ordinal < segment.reader->document_count(); ordinal++) {
+      if (!segment.IsDead(ordinal)) places_.push_back({number, ordinal});
+    }
+  }
+}
+
+std::span<const uint8_t> LiveDocuments::Tokens(size_t i) {
+  const MaxsimDocument document = reader(i).Document(places_[i].ordinal);
+  return {static_cast<const uint8_t*>(document.tokens), document.token_count * row_bytes_};
+}
+
+}  // namespace maxsim

@@ -1,0 +1,128 @@
+// One generation of an index, immutable: segments, newest last, and which of their documents are dead.
+// A document is addressed by its ref: its segment's base plus its ordinal. Thread-safe; whoever holds a
+// shared_ptr to it keeps all its data, whatever a writer does to the directory meanwhile.
+#ifndef MAXSIM_INDEX_SNAPSHOT_H_
+#define MAXSIM_INDEX_SNAPSHOT_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "index/segment_reader.h"
+#include "index/segment_writer.h"
+#include "index/tombstones.h"
+#include "maxsim/query.h"
+#include "maxsim/top_slice.h"
+#include "platform/status.h"
+
+namespace maxsim {
+
+// What the manifest lists, in its order.
+struct SegmentSpec {
+  std::string file;
+  uint64_t documents;
+  uint64_t tokens;
+  uint32_t header_crc32c;
+  std::string dead_file;  // empty: none is dead
+  uint64_t dead_count = 0;
+};
+
+// Ends a long scan early: raised from any thread, or by the clock.
+struct Limits {
+  const std::atomic<bool>* cancelled = nullptr;
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  // Ok, or ABORTED with the reason.
+  Status Check() const;
+};
+
+class Snapshot {
+ public:
+  static constexpr uint32_t kUnknown = SegmentReader::kUnknown;
+
+  struct Segment {
+    std::string file, dead_file;
+    std::shared_ptr<const SegmentReader> reader;
+    std::shared_ptr<const Tombstones> tombstones;  // may be null
+    uint32_t base;                                 // ref of ordinal 0
+
+    bool IsDead(uint32_t ordinal) const { return tombstones && tombstones->IsDead(ordinal); }
+    uint64_t dead_count() const { return tombstones ? tombstones->dead_count() : 0; }
+    std::vector<uint32_t> DeadOrdinals() const {
+      return tombstones ? tombstones->Ordinals() : std::vector<uint32_t>();
+    }
+  };
+
+  // Segments and tombstones that `previous` has mapped already are taken over, not read again.
+  // `*missing` is set when a listed file is not there (a concurrent commit may have removed it).
+  static Status Open(const std::string& directory, const VectorFormat& format,
+                     std::span<const SegmentSpec> specs, const Snapshot* previous,
+                     std::shared_ptr<const Snapshot>* snapshot, bool* missing);
+
+  const VectorFormat& format() const { return format_; }
+  const std::vector<Segment>& segments() const { return segments_; }
+  uint64_t live_count() const { return live_count_; }
+  uint64_t live_tokens() const { return live_tokens_; }
+  // Refs are below this, dead ones included.
+  uint32_t ref_count() const { return ref_count_; }
+
+  // The live document's ref, or kUnknown.
+  uint32_t Find(std::string_view id) const;
+  // The segment that holds `ref`, and the ordinal there; false unless `ref` is that of a live document.
+  bool Locate(uint32_t ref, const Segment** segment, uint32_t* ordinal) const;
+  // INVALID_ARGUMENT naming the first ref that is out of range or dead.
+  Status Resolve(std::span<const uint32_t> refs, std::vector<MaxsimDocument>* documents) const;
+
+  // scores[i] for refs[i]. MODEL_MISMATCH when the query has another dim.
+  Status Score(const PreparedQuery& query, std::span<const uint32_t> refs, const Limits& limits,
+               float* scores) const;
+  // The best k of all live documents, best first, ties in ref order.
+  Status Search(const PreparedQuery& query, size_t k, const Limits& limits,
+                std::vector<ScoredDocument>* best) const;
+
+ private:
+  Snapshot() = default;
+  Status CheckQuery(const PreparedQuery& query) const;
+
+  VectorFormat format_;
+  std::vector<Segment> segments_;
+  uint64_t live_count_ = 0, live_tokens_ = 0;
+  uint32_t ref_count_ = 0;
+};
+
+// The live documents of some segments of a snapshot, bytes as they are: what a merge writes.
+class LiveDocuments : public DocumentSource {
+ public:
+  LiveDocuments(std::shared_ptr<const Snapshot> snapshot, std::span<const uint32_t> segments);
+
+  size_t document_count() const override { return places_.size(); }
+  std::string_view Id(size_t i) const override { return reader(i).Id(places_[i].ordinal); }
+  std::span<const uint8_t> Record(size_t i) const override {
+    return reader(i).Record(places_[i].ordinal);
+  }
+  uint32_t TokenCount(size_t i) const override {
+    return reader(i).Document(places_[i].ordinal).token_count;
+  }
+  std::span<const uint8_t> Tokens(size_t i) override;
+
+ private:
+  struct Place {
+    uint32_t segment, ordinal;
+  };
+  const SegmentReader& reader(size_t i) const {
+    return *snapshot_->segments()[places_[i].segment].reader;
+  }
+
+  std::shared_ptr<const Snapshot> snapshot_;
+  size_t row_bytes_;
+  std::vector<Place> places_;
+};
+
+}  // namespace maxsim
+
+#endif  // MAXSIM_INDEX_SNAPSHOT_H_

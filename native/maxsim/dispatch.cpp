@@ -1,0 +1,100 @@
+#include "maxsim/dispatch.h"
+
+#include <cstdlib>
+
+#include "maxsim/self_check.h"
+#include "platform/cpu.h"
+
+namespace maxsim {
+namespace {
+
+struct Requirement {
+  const char* feature;  // as /proc/cpuinfo spells it
+  bool present;
+};
+
+// A candidate whose verdict, if it cannot run, says which features are missing.
+KernelCandidate Candidate(const MaxsimKernels& kernels,
+                          const std::vector<Requirement>& requirements) {
+  std::string missing;
+  for (const Requirement& r : requirements) {
+    if (!r.present) missing += (missing.empty() ? "" : ", ") + std::string(r.feature);
+  }
+  return {&kernels, missing.empty(), missing.empty() ? "" : "the CPU or its OS lacks " + missing};
+}
+
+std::vector<KernelCandidate> CandidatesByPriority() {
+  std::vector<KernelCandidate> candidates;
+  [[maybe_unused]] const CpuFeatures& cpu = Cpu();
+#if defined(MAXSIM_AVX512)
+  candidates.push_back(Candidate(kMaxsimAvx512, {{"avx512f", cpu.avx512f},
+                                                 {"avx512bw", cpu.avx512bw},
+                                                 {"avx512vl", cpu.avx512vl},
+                                                 {"avx512dq", cpu.avx512dq},
+                                                 {"avx512_vnni", cpu.avx512vnni}}));
+#endif
+#if defined(MAXSIM_AVX2)
+  candidates.push_back(Candidate(kMaxsimAvx2, {{"avx2", cpu.avx2}, {"fma", cpu.fma}}));
+#endif
+  candidates.push_back(Candidate(kMaxsimScalar, {}));
+  return candidates;
+}
+
+// Those neither unsupported nor refused: both have a verdict already.
+std::string RunnableNames(const std::vector<KernelCandidate>& candidates) {
+  std::string names;
+  for (const KernelCandidate& c : candidates) {
+    if (c.supported && c.verdict.empty())
+      names += (names.empty() ? "" : ", ") + std::string(c.kernels->name);
+  }
+  return names;
+}
+
+// The index of the candidate to use, or candidates.size(); fills in the verdicts of those tried.
+size_t FirstTrusted(std::vector<KernelCandidate>& candidates, const char* only) {
+  for (size_t i = 0; i < candidates.size(); i++) {
+    KernelCandidate& c = candidates[i];
+    if (!c.supported || (only != nullptr && std::string(only) != c.kernels->name)) continue;
+    const std::string difference =
+        c.kernels == &kMaxsimScalar ? std::string() : SelfCheck(*c.kernels);
+    if (difference.empty()) return i;
+    c.verdict = "refused: its scores differ from the scalar kernels' (" + difference + ")";
+  }
+  return candidates.size();
+}
+
+}  // namespace
+
+Dispatch ChooseKernels(std::vector<KernelCandidate> candidates, const char* forced) {
+  Status status = Status::Ok();
+  const bool is_forced = forced != nullptr && *forced != '\0';
+  size_t chosen = FirstTrusted(candidates, is_forced ? forced : nullptr);
+  if (is_forced && chosen == candidates.size()) {
+    std::string reason = "is not the name of any kernels";
+    for (const KernelCandidate& c : candidates) {
+      if (std::string(forced) == c.kernels->name) reason = "cannot be used (" + c.verdict + ")";
+    }
+    status = Status::Error("UNSUPPORTED_ISA", "MAXSIM_ISA=%.40s %s; on this machine it may be: %s.",
+                           forced, reason.c_str(), RunnableNames(candidates).c_str());
+    chosen = FirstTrusted(candidates, nullptr);
+  }
+  const MaxsimKernels* kernels =
+      chosen < candidates.size() ? candidates[chosen].kernels : &kMaxsimScalar;
+  for (size_t i = 0; i < candidates.size(); i++) {
+    KernelCandidate& c = candidates[i];
+    if (i == chosen) {
+      c.verdict = is_forced && status.ok() ? "chosen: MAXSIM_ISA asked for it" : "chosen";
+    } else if (c.verdict.empty()) {
+      c.verdict =
+          is_forced && status.ok() ? "MAXSIM_ISA asked for another" : "a better one was chosen";
+    }
+  }
+  return {kernels, std::move(candidates), std::move(status)};
+}
+
+const Dispatch& Kernels() {
+  static const Dispatch dispatch = ChooseKernels(CandidatesByPriority(), std::getenv("MAXSIM_ISA"));
+  return dispatch;
+}
+
+}  // namespace maxsim

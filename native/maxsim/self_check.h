@@ -1,0 +1,17 @@
+// Proves a kernel set against the scalar one before it is trusted with a score.
+#ifndef MAXSIM_MAXSIM_SELF_CHECK_H_
+#define MAXSIM_MAXSIM_SELF_CHECK_H_
+
+#include <string>
+
+#include "maxsim/kernel.h"
+
+namespace maxsim {
+
+// Empty if `kernels` agrees with kMaxsimScalar on a few fixed cases (int8 bit for bit, f32 to
+// 1e-5); else one clause that names the first case that differs. Takes under a millisecond or so.
+std::string SelfCheck(const MaxsimKernels& kernels);
+
+}  // namespace maxsim
+
+#endif  // MAXSIM_MAXSIM_SELF_CHECK_H_

@@ -1,0 +1,31 @@
+// The best k of a stream of scores, best first; ties keep the order of arrival.
+#ifndef MAXSIM_MAXSIM_TOP_SLICE_H_
+#define MAXSIM_MAXSIM_TOP_SLICE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace maxsim {
+
+struct ScoredDocument {
+  uint32_t document;
+  float score;
+};
+
+class TopSlice {
+ public:
+  explicit TopSlice(size_t k);
+  // Documents must be offered in increasing order for ties to keep it.
+  void Offer(uint32_t document, float score);
+  // Empties the slice: at most k documents, best first.
+  std::vector<ScoredDocument> Take();
+
+ private:
+  size_t k_;
+  std::vector<ScoredDocument> heap_;  // worst on top
+};
+
+}  // namespace maxsim
+
+#endif  // MAXSIM_MAXSIM_TOP_SLICE_H_

@@ -1,0 +1,26 @@
+# A kernel file is compiled with ISA flags that the rest is not, so it may share no code with the rest: a
+# weak symbol (an inline function, a template) of it could be the copy that the linker keeps, and
+# baseline code would then run AVX-512 on a CPU without it. Its one global symbol must be its table.
+set(found "")
+foreach(object IN LISTS OBJECTS)
+  if(object MATCHES "/kernels/${ISA}\\.cpp\\.")
+    set(found "${object}")
+  endif()
+endforeach()
+if(NOT found)
+  message(FATAL_ERROR "no object file of the ${ISA} kernels among: ${OBJECTS}")
+endif()
+execute_process(COMMAND ${NM} -g --defined-only ${found} OUTPUT_VARIABLE symbols RESULT_VARIABLE failed)
+if(failed)
+  message(FATAL_ERROR "${NM} cannot read ${found}")
+endif()
+string(REGEX MATCHALL "[^\n]+" lines "${symbols}")
+list(LENGTH lines count)
+if(NOT count EQUAL 1 OR NOT symbols MATCHES "^[0-9a-f]+ [DR] _?kMaxsim[A-Za-z0-9]+\n$")
+  message(FATAL_ERROR "${found} exports more than its kernel table:\n${symbols}")
+endif()
+# Weak references would be resolved by whatever copy another file happens to bring.
+execute_process(COMMAND ${NM} ${found} OUTPUT_VARIABLE symbols)
+if(symbols MATCHES " [WwVvu] ")
+  message(FATAL_ERROR "${found} has weak symbols:\n${symbols}")
+endif()

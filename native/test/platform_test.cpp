@@ -1,0 +1,60 @@
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "fixtures.h"
+#include "platform/cpu.h"
+#include "platform/crc32c.h"
+#include "platform/status.h"
+
+using namespace maxsim;
+
+TEST_CASE("CRC-32C has the values of RFC 3720") {
+  for (auto crc32c : {Crc32c, Crc32cPortable}) {
+    CHECK(crc32c("123456789", 9, 0) == 0xe3069283u);
+    CHECK(crc32c(std::string(32, '\0').data(), 32, 0) == 0x8a9136aau);
+    CHECK(crc32c(std::string(32, '\xff').data(), 32, 0) == 0x62a8ab43u);
+    CHECK(crc32c(nullptr, 0, 0) == 0);
+    CHECK(crc32c(nullptr, 0, 0x1234) == 0x1234);
+  }
+}
+
+TEST_CASE("the CRC instruction agrees with the table at every alignment and around its streams") {
+  const std::vector<uint8_t> bytes = Noise(1).Bytes(10000);
+  for (size_t offset = 0; offset < 16; offset++) {
+    for (const size_t size :
+         {0, 1, 7, 8, 9, 63, 64, 65, 1023, 3071, 3072, 3073, 3080, 6144, 9984}) {
+      CHECK(Crc32c(bytes.data() + offset, size) == Crc32cPortable(bytes.data() + offset, size));
+    }
+  }
+}
+
+TEST_CASE("a checksum continued equals the checksum of the whole") {
+  const std::vector<uint8_t> bytes = Noise(2).Bytes(8000);
+  const uint32_t whole = Crc32c(bytes.data(), bytes.size());
+  for (const size_t cut : {0, 1, 13, 3072, 5000, 7999, 8000}) {
+    const uint32_t head = Crc32c(bytes.data(), cut);
+    CHECK(Crc32c(bytes.data() + cut, bytes.size() - cut, head) == whole);
+  }
+}
+
+TEST_CASE("a status carries its code and its sentence, however long") {
+  const Status ok = Status::Ok();
+  CHECK(ok.ok());
+  CHECK(ok.code() == nullptr);
+  const std::string name(5000, 'x');
+  const Status status = Status::Error("IO_ERROR", "%s ends at %zu", name.c_str(), size_t{17});
+  CHECK(!status.ok());
+  CHECK(std::string(status.code()) == "IO_ERROR");
+  CHECK(status.message() == name + " ends at 17");
+}
+
+TEST_CASE("the CPU has a name, and AVX2 where it has AVX-512") {
+  const CpuFeatures& cpu = Cpu();
+  CHECK(!cpu.brand.empty());
+  if (cpu.avx512f) CHECK(cpu.avx2);
+#if defined(__aarch64__)
+  CHECK(cpu.neon);
+#endif
+}

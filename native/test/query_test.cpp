@@ -1,0 +1,84 @@
+#include "maxsim/query.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "fixtures.h"
+
+using namespace maxsim;
+
+namespace {
+
+int Int8At(const MaxsimQueryInt8& query, size_t token, size_t d) {
+  const size_t block = token / 16, lane = token % 16;
+  return query.tokens[((block * query.padded_dim / 4 + d / 4) * 16 + lane) * 4 + d % 4];
+}
+
+}  // namespace
+
+TEST_CASE("a query token is quantised half to even against its largest component") {
+  // The largest component equals the limit, so the scale is 1 and the values round as they stand.
+  const std::vector<float> tokens = {127.f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -127.f, 126.5f, 3.49f};
+  const PreparedQuery query(tokens.data(), 1, 9, 8);
+  const MaxsimQueryInt8 prepared = query.Int8(0.25f);
+  const int expected[12] = {127, 0, 2, 2, 0, -2, -127, 126, 3, 0, 0, 0};
+  int sum = 0;
+  for (size_t d = 0; d < 12; d++) {
+    CAPTURE(d);
+    CHECK(Int8At(prepared, 0, d) == expected[d]);
+    sum += expected[d];
+  }
+  CHECK(prepared.padded_dim == 12);
+  CHECK(prepared.block_count == 1);
+  CHECK(prepared.bias[0] == -128 * sum);
+  CHECK(prepared.scale[0] == 1.f);
+  CHECK(prepared.document_scale == 0.25f);
+  for (int lane = 1; lane < 16; lane++) {
+    CHECK(prepared.scale[lane] == 0.f);
+    CHECK(prepared.bias[lane] == 0);
+  }
+}
+
+TEST_CASE("seven bits reach 63 and never more") {
+  Noise noise(3);
+  const std::vector<float> tokens = noise.Floats(40 * 50);
+  const PreparedQuery query(tokens.data(), 40, 50, 7);
+  const MaxsimQueryInt8 prepared = query.Int8(1.f);
+  CHECK(prepared.bits == 7);
+  CHECK(prepared.block_count == 3);
+  for (size_t token = 0; token < 40; token++) {
+    int largest = 0;
+    for (size_t d = 0; d < 52; d++)
+      largest = std::max(largest, std::abs(Int8At(prepared, token, d)));
+    CHECK(largest == 63);
+  }
+}
+
+TEST_CASE("a token of zeros has the scale 0, and so has one too small to divide by") {
+  for (const float value : {0.f, 1e-38f, 1e-45f}) {
+    const std::vector<float> tokens(8, value);
+    const PreparedQuery query(tokens.data(), 1, 8, 8);
+    CHECK(query.Int8(1.f).scale[0] == 0.f);
+    CHECK(Int8At(query.Int8(1.f), 0, 0) == 0);
+  }
+  const std::vector<float> huge(8, 3e38f);
+  CHECK(Int8At(PreparedQuery(huge.data(), 1, 8, 8).Int8(1.f), 0, 0) == 127);
+}
+
+TEST_CASE("f32 lanes hold the tokens as given, aligned to a cache line") {
+  Noise noise(4);
+  const std::vector<float> tokens = noise.Floats(17 * 9);
+  const PreparedQuery query(tokens.data(), 17, 9, 8);
+  const MaxsimQueryF32 prepared = query.F32();
+  CHECK(reinterpret_cast<uintptr_t>(prepared.tokens) % 64 == 0);
+  CHECK(reinterpret_cast<uintptr_t>(query.Int8(1.f).tokens) % 64 == 0);
+  for (size_t token = 0; token < 32; token++) {
+    CHECK(prepared.weight[token] == (token < 17 ? 1.f : 0.f));
+    for (size_t d = 0; d < 12; d++) {
+      const float expected = token < 17 && d < 9 ? tokens[token * 9 + d] : 0.f;
+      CHECK(prepared.tokens[(token / 16 * 12 + d) * 16 + token % 16] == expected);
+    }
+  }
+}
