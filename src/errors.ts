@@ -1,0 +1,66 @@
+/**
+ * The one error of maxsim. Every failure carries a `code`; docs/errors.md has a heading per code.
+ */
+export type MaxSimErrorCode =
+  | 'INVALID_ARGUMENT' // a value of the wrong type or outside its range
+  | 'INVALID_VECTORS' // token vectors of the wrong type, length, dim, or not finite
+  | 'VECTOR_OUT_OF_RANGE' // a component that the index's int8 codec cannot hold
+  | 'EMPTY_TEXT' // a query or document text with nothing in it
+  | 'UNKNOWN_ID' // an id that the index does not hold, where one is required
+  | 'CLOSED' // use after close()
+  | 'ABORTED' // the caller's AbortSignal fired
+  | 'NOT_AN_INDEX' // the directory holds no maxsim index
+  | 'UNSUPPORTED_FORMAT' // a format version this release cannot read
+  | 'CORRUPT_INDEX' // a stored byte, length or checksum is wrong
+  | 'INDEX_LOCKED' // another writer has the index open
+  | 'READ_ONLY' // a write through a reader
+  | 'MODEL_MISMATCH' // the index was made by another model, recipe, dim or codec
+  | 'MODEL_NOT_FOUND' // no such model in the catalog or at the path
+  | 'INVALID_MODEL' // a model folder that cannot be loaded
+  | 'INVALID_SOURCE' // a corpus, query or candidate file with a bad line
+  | 'IO_ERROR' // the operating system refused
+  | 'WORKER_FAILED' // an encoder thread died
+  | 'ADDON_NOT_FOUND' // the native addon is not built, or cannot be loaded
+  | 'UNSUPPORTED_ISA' // MAXSIM_ISA names kernels this CPU cannot run
+  | 'INTERNAL'; // a bug in maxsim
+
+export class MaxSimError extends Error {
+  override readonly name = 'MaxSimError';
+  readonly code: MaxSimErrorCode;
+  /** Facts about the failure for programs: file, line, id, section … */
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(
+    code: MaxSimErrorCode,
+    message: string,
+    options: { cause?: unknown; details?: Record<string, unknown> } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+}
+
+/** "topK must be a positive integer, but 0 was given." */
+export function invalid(name: string, expected: string, given: unknown): MaxSimError {
+  return new MaxSimError(
+    'INVALID_ARGUMENT',
+    `${name} must be ${expected}, but ${show(given)} was given.`,
+  );
+}
+
+/** A short, safe rendering of any value for an error message. */
+export function show(value: unknown): string {
+  if (typeof value === 'string')
+    return value.length > 60 ? `${JSON.stringify(value.slice(0, 57))}…` : JSON.stringify(value);
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'symbol' || typeof value === 'bigint' || typeof value !== 'object')
+    return String(value);
+  if (value === null) return 'null';
+  if (ArrayBuffer.isView(value)) {
+    const kind = Object.prototype.toString.call(value).slice(8, -1);
+    return 'length' in value ? `a ${kind} of length ${String(value.length)}` : `a ${kind}`;
+  }
+  if (Array.isArray(value)) return `an array of length ${value.length}`;
+  return `an object with keys ${Object.keys(value).slice(0, 5).join(', ') || '(none)'}`;
+}

@@ -1,0 +1,223 @@
+/**
+ * The only door to maxsim.node: its contract, and how it is found. Nothing is validated here; the rooms
+ * that call it validate in words, and the addon checks again so that no value can crash the process.
+ */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
+import type { CodecName } from '../types.js';
+
+/** How token vectors are stored. `scale` is 1 for f32; for int8 a value is (byte - 128) * scale. */
+export type VectorFormat = { codec: CodecName; scale: number; dim: number };
+
+/** A query prepared for the kernels: about 5 bytes per value, outside the JavaScript heap. */
+export interface NativeQuery {
+  readonly tokenCount: number;
+  readonly dim: number;
+  readonly bits: number;
+}
+
+/** Ends a task early; the task rejects with ABORTED. */
+export interface NativeCancel {
+  cancel(): void;
+}
+
+export type TaskLimits = { cancel?: NativeCancel; deadlineMs?: number };
+
+export interface NativeLock {
+  release(): void;
+}
+
+export type SegmentSummary = {
+  documents: number;
+  tokens: number;
+  sizeBytes: number;
+  headerCrc: number;
+  /** Components that were clamped to the int8 range. */
+  clipped: number;
+};
+
+/** A segment as the manifest lists it; `dead` when some of its documents are. */
+export type SegmentEntry = {
+  file: string;
+  documents: number;
+  tokens: number;
+  headerCrc: number;
+  dead?: { file: string; count: number };
+};
+
+export type SegmentStats = {
+  file: string;
+  documents: number;
+  dead: number;
+  tokens: number;
+  sizeBytes: number;
+  tombstoneBytes: number;
+  sections: {
+    tokens: number;
+    documentTable: number;
+    ids: number;
+    idTable: number;
+    records: number;
+  };
+};
+
+export type NativeMatches = { documentTokens: Uint32Array; contributions: Float32Array };
+
+/** What `find` returns for an id that no live document has. */
+export const UNKNOWN_REF = 0xffffffff;
+
+/** One generation of an index. Documents are addressed by refs, which are its own. */
+export interface NativeSnapshot {
+  /** Live documents, and their tokens. */
+  readonly documentCount: number;
+  readonly tokenCount: number;
+  find(ids: readonly string[]): Uint32Array;
+  score(query: NativeQuery, refs: Uint32Array): Float32Array;
+  scoreAsync(query: NativeQuery, refs: Uint32Array, limits?: TaskLimits): Promise<Float32Array>;
+  search(
+    query: NativeQuery,
+    k: number,
+    limits?: TaskLimits,
+  ): Promise<{ refs: Uint32Array; scores: Float32Array }>;
+  explain(query: NativeQuery, ref: number): NativeMatches;
+  ids(refs: Uint32Array): string[];
+  /** A copy of the record, or of its first `limit` bytes. */
+  record(ref: number, limit?: number): Buffer;
+  tokenCounts(refs: Uint32Array): Uint32Array;
+  /** Decoded token vectors. */
+  tokens(ref: number): Float32Array;
+  /** The next `count` live refs from `from` on, ascending. */
+  refs(from: number, count: number): Uint32Array;
+  locate(ref: number): { segment: number; ordinal: number };
+  deadOrdinals(segment: number): Uint32Array;
+  segments(): SegmentStats[];
+  /** Another handle to the same data, closed on its own. */
+  share(): NativeSnapshot;
+  close(): void;
+}
+
+export interface Addon {
+  cpu(): { brand: string; features: string[] };
+  kernels(): {
+    chosen: string;
+    candidates: { name: string; supported: boolean; verdict: string }[];
+    error?: { code: MaxSimErrorCode; message: string };
+  };
+  crc32c(bytes: Uint8Array): number;
+  readonly Query: new (vectors: Float32Array, dim: number, bits: number) => NativeQuery;
+  readonly Cancel: new () => NativeCancel;
+  scoreVectors(
+    query: NativeQuery,
+    format: VectorFormat,
+    vectors: Float32Array,
+    tokenCounts: Uint32Array,
+  ): Float32Array;
+  scoreVectorsAsync(
+    query: NativeQuery,
+    format: VectorFormat,
+    vectors: Float32Array,
+    tokenCounts: Uint32Array,
+    limits?: TaskLimits,
+  ): Promise<Float32Array>;
+  explainVectors(query: NativeQuery, format: VectorFormat, vectors: Float32Array): NativeMatches;
+  /** The arrays must not change, nor their buffers be transferred, before the promise settles. */
+  writeSegment(
+    path: string,
+    format: VectorFormat,
+    ids: readonly string[],
+    vectors: readonly Float32Array[],
+    records: readonly Uint8Array[],
+  ): Promise<SegmentSummary>;
+  mergeSegments(
+    path: string,
+    snapshot: NativeSnapshot,
+    segments: readonly number[],
+  ): Promise<SegmentSummary>;
+  /** The largest |x| of all values; NaN when one is not finite. */
+  largestMagnitude(vectors: readonly Float32Array[]): Promise<number>;
+  /** Resolves with how many documents are dead. */
+  writeTombstones(path: string, documentCount: number, dead: Uint32Array): Promise<number>;
+  writeFileDurably(path: string, bytes: Uint8Array): Promise<void>;
+  removeFile(path: string): Promise<void>;
+  /** Throws INDEX_LOCKED, with the holder's `pid` where it is known. */
+  lockIndex(path: string): NativeLock;
+  openSnapshot(
+    directory: string,
+    format: VectorFormat & { segments: readonly SegmentEntry[] },
+    previous: NativeSnapshot | null,
+  ): Promise<NativeSnapshot>;
+}
+
+let loaded: Addon | undefined;
+
+/**
+ * The addon of this process: the file MAXSIM_ADDON names, else the release build of the checkout, else
+ * its debug build. Throws ADDON_NOT_FOUND with what was tried, or UNSUPPORTED_ISA when MAXSIM_ISA asks
+ * for kernels that this CPU cannot run.
+ */
+export function loadAddon(): Addon {
+  if (loaded !== undefined) return loaded;
+  const forced = process.env['MAXSIM_ADDON'];
+  const paths = forced
+    ? [forced]
+    : ['Release', 'Debug'].map((kind) =>
+        fileURLToPath(new URL(`../../build/native/${kind}/maxsim.node`, import.meta.url)),
+      );
+  const require = createRequire(import.meta.url);
+  const tried: string[] = [];
+  for (const path of paths) {
+    try {
+      const addon = require(path) as Addon;
+      const { error } = addon.kernels();
+      if (error !== undefined) throw new MaxSimError(error.code, error.message);
+      loaded = addon;
+      return addon;
+    } catch (error) {
+      if (error instanceof MaxSimError) throw error;
+      tried.push(`  ${path}: ${firstLine(error)}`);
+    }
+  }
+  throw new MaxSimError(
+    'ADDON_NOT_FOUND',
+    `The native addon of maxsim could not be loaded. Tried:\n${tried.join('\n')}\n` +
+      'Possible solutions:\n' +
+      '  Install a compiler and CMake: apt-get install -y g++ cmake make\n' +
+      '  Build the addon: npm run build\n' +
+      '  Set MAXSIM_ADDON to the path of a maxsim.node built elsewhere.',
+    { details: { tried: paths } },
+  );
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n', 1)[0] as string;
+}
+
+/** Runs a call into the addon; what it throws becomes a MaxSimError with the same code. */
+export function native<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+/** The same for calls that return a promise. */
+export async function nativeAsync<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+function fromNative(error: unknown): MaxSimError {
+  if (error instanceof MaxSimError) return error;
+  const { code, pid } = error as { code?: unknown; pid?: unknown };
+  const message = error instanceof Error ? error.message : String(error);
+  return new MaxSimError(
+    typeof code === 'string' ? (code as MaxSimErrorCode) : 'INTERNAL',
+    message,
+    { cause: error, ...(pid === undefined ? {} : { details: { pid } }) },
+  );
+}

@@ -1,0 +1,60 @@
+/**
+ * Groups sequences into batches for one session run. Only sequences of equal length share a batch, so
+ * nothing is padded, and only where the length is a multiple of 4: onnxruntime's kernels work in rows
+ * of 4, and a text that straddles them gets other roundings, so its vectors would depend on its
+ * neighbours (measured: up to 0.018 in a component; bit-equal under this rule). Little is lost: one
+ * text of 256 tokens a run costs 0.48 ms a token, eight 0.68; only short texts gain from company.
+ */
+import type { TokenBatch } from './session.js';
+
+/** Also bounds what an urgent job has to wait for: about 0.15 s. */
+export const BATCH_TOKENS = 256;
+
+/** Positions of `lengths`, longest first, in batches of at most `budget` tokens (or one sequence). */
+export function planBatches(lengths: readonly number[], budget: number = BATCH_TOKENS): number[][] {
+  const order = lengths
+    .map((_, i) => i)
+    .sort((a, b) => (lengths[b] as number) - (lengths[a] as number) || a - b);
+  const batches: number[][] = [];
+  let open: { length: number; positions: number[] } | undefined;
+  for (const position of order) {
+    const length = lengths[position] as number;
+    const fits =
+      open !== undefined &&
+      open.length === length &&
+      length % 4 === 0 &&
+      length * (open.positions.length + 1) <= budget;
+    if (open === undefined || !fits) {
+      open = { length, positions: [] };
+      batches.push(open.positions);
+    }
+    open.positions.push(position);
+  }
+  return batches;
+}
+
+export type TokenSequence = {
+  ids: readonly number[];
+  /** How many leading ids the model may look at. */
+  attended: number;
+  /** Token types; absent: all 0. */
+  types?: readonly number[];
+};
+
+/** Sequences of one length as rows of a batch. */
+export function toBatch(sequences: readonly TokenSequence[]): TokenBatch {
+  const size = sequences.length;
+  const length = sequences[0]?.ids.length ?? 0;
+  const ids = new BigInt64Array(size * length);
+  const attention = new BigInt64Array(size * length);
+  const types = new BigInt64Array(size * length);
+  sequences.forEach((sequence, row) => {
+    const from = row * length;
+    for (let i = 0; i < length; i++) {
+      ids[from + i] = BigInt(sequence.ids[i] as number);
+      types[from + i] = BigInt(sequence.types?.[i] ?? 0);
+    }
+    attention.fill(1n, from, from + sequence.attended);
+  });
+  return { size, length, ids, attention, types };
+}

@@ -1,0 +1,122 @@
+/**
+ * The words every room shares. Imports nothing.
+ *
+ * Token vectors are always flat: a Float32Array of `tokens * dim` values, row after row.
+ */
+
+/** Anything that JSON can hold; stored beside a document and given back with its hits. */
+export type Payload = null | boolean | number | string | Payload[] | { [key: string]: Payload };
+
+/** A document as the caller gives it: text to encode, or token vectors encoded elsewhere. */
+export type DocumentInput = {
+  /** The caller's own id: 1 to 512 bytes of UTF-8, stable for ever. */
+  id: string;
+  /** The passage. Required unless `vectors` is given; stored and returned with hits either way. */
+  text?: string;
+  /** Flat `tokens * dim` values, finite, 1 to 65,535 tokens. */
+  vectors?: Float32Array;
+  payload?: Payload;
+};
+
+/** A stored document as `get` returns it. */
+export type StoredDocument = {
+  id: string;
+  text: string | null;
+  payload: Payload | null;
+  /** How many token vectors are stored. */
+  tokenCount: number;
+  /** Fingerprint of what was indexed (text and payload), for skipping what did not change. */
+  contentHash: string | null;
+};
+
+/** What may be reranked: a stored document by id, a text, or token vectors. */
+export type Candidate =
+  | string
+  | { id: string; text: string }
+  | { id: string; vectors: Float32Array };
+
+/** Which step of the engine put a hit where it is; 'first-stage' is the order of the candidates. */
+export type Stage = 'first-stage' | 'late-interaction' | 'cross-encoder';
+
+/** One part of a stage's evidence: the raw score and the position it gave, from 1. */
+export type StageScore = { stage: Stage; score: number; rank: number };
+
+/** One query token, the document token that answered it best, and what that added to the score. */
+export type TokenMatch = {
+  queryToken: string;
+  /** Character span of the query token in the query text, null for markers such as [CLS]. */
+  querySpan: [start: number, end: number] | null;
+  documentToken: string;
+  /** Character span of the document token in the passage, null for markers. */
+  documentSpan: [start: number, end: number] | null;
+  /** Adds up, over all query tokens, to the late-interaction score. */
+  contribution: number;
+};
+
+export type Hit = {
+  id: string;
+  /**
+   * The score of `stage`: MaxSim (sum over query tokens), or the cross-encoder's raw logit. Scores of
+   * different stages do not compare. Null in the order of the candidates, which have no score here.
+   */
+  score: number | null;
+  stage: Stage;
+  /** Every score this hit was given, in the order of the stages. */
+  scores: StageScore[];
+  text: string | null;
+  payload: Payload | null;
+  /** Present with `explain: true`. */
+  explanation?: TokenMatch[];
+};
+
+/** Milliseconds spent in each step of one call. */
+export type Timings = {
+  encodeMs: number;
+  scoreMs: number;
+  crossEncoderMs: number;
+  totalMs: number;
+};
+
+/** Which stage is missing from a result, and why. */
+export type Degradation = { stage: Stage; cause: 'deadline'; message: string };
+
+export type RerankResult = {
+  /** Best first; ties keep the order of the candidates. */
+  hits: Hit[];
+  /** Candidate ids that the index does not hold; they are not in `hits`. */
+  unknownIds: string[];
+  /** Null when every stage that was asked for ran. */
+  degraded: Degradation | null;
+  timings: Timings;
+};
+
+export type SearchResult = Omit<RerankResult, 'unknownIds'>;
+
+export type CodecName = 'f32' | 'int8';
+
+/** Vectors of one text. `tokens` says what each row stands for. */
+export type EncodedText = {
+  vectors: Float32Array;
+  tokenCount: number;
+  /** How many of the text's tokens were cut off at the model's length; 0 when all fitted. */
+  truncatedTokens: number;
+};
+
+/** A token of a text as a model sees it, with its place in the text. */
+export type TextToken = { token: string; span: [start: number, end: number] | null };
+
+/** Turns texts into unit-length token vectors, away from the event loop. */
+export interface Encoder {
+  readonly dim: number;
+  /** Two encoders with equal fingerprints give interchangeable vectors. */
+  readonly fingerprint: string;
+  /** What the fingerprint stands for, for people: model, prefix, lengths, skiplist … */
+  readonly recipe: Readonly<Record<string, unknown>>;
+  encodeQueries(texts: readonly string[], options?: EncodeOptions): Promise<EncodedText[]>;
+  encodeDocuments(texts: readonly string[], options?: EncodeOptions): Promise<EncodedText[]>;
+  /** The token behind each row of `encodeQueries` / `encodeDocuments`, for explanations. */
+  explainTokens(text: string, kind: 'query' | 'document'): Promise<TextToken[]>;
+  close(): Promise<void>;
+}
+
+export type EncodeOptions = { signal?: AbortSignal | undefined };

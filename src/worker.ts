@@ -1,0 +1,126 @@
+/**
+ * A model thread: the engine's other half. Takes jobs from the pool (runtime/pool.ts), runs the most
+ * urgent one a batch at a time, and looks for new messages between batches.
+ */
+
+import { join } from 'node:path';
+import { parentPort } from 'node:worker_threads';
+import { type EncodeJob, encodeTexts } from './encode/encode-texts.js';
+import { type TokensJob, tokenSpans } from './encode/spans.js';
+import { MaxSimError } from './errors.js';
+import { type PairsJob, scorePairs } from './rerank/score-pairs.js';
+import type { WorkerReply, WorkerRequest } from './runtime/pool.js';
+import { ModelSession } from './runtime/session.js';
+import { TextTokenizer } from './runtime/tokenizer.js';
+import type { EncodedText, TextToken } from './types.js';
+
+/** A job in pieces: each `next` does a bounded amount of work. */
+type Steps = AsyncGenerator<void, { result: unknown; transfer: ArrayBuffer[] }>;
+
+type Running = { id: number; priority: number; steps: Steps };
+
+type Model = { tokenizer: TextTokenizer; session: ModelSession };
+
+const models = new Map<string, Promise<Model>>();
+const tokenizers = new Map<string, Promise<TextTokenizer>>();
+
+function openTokenizer(directory: string): Promise<TextTokenizer> {
+  return once(tokenizers, directory, () => TextTokenizer.open(directory));
+}
+
+function openModel(directory: string): Promise<Model> {
+  return once(models, directory, async () => {
+    const tokenizer = await openTokenizer(directory);
+    // One thread a session: the pool has one worker per core.
+    return { tokenizer, session: await ModelSession.open(join(directory, 'model.onnx'), 1) };
+  });
+}
+
+/** Opens each thing once; a failure is not remembered. */
+function once<T>(cache: Map<string, Promise<T>>, key: string, open: () => Promise<T>): Promise<T> {
+  let opening = cache.get(key);
+  if (opening === undefined) {
+    opening = open();
+    cache.set(key, opening);
+    opening.catch(() => cache.delete(key));
+  }
+  return opening;
+}
+
+const kinds: Record<string, (payload: never) => Steps> = {
+  async *encode(job: EncodeJob): Steps {
+    const { tokenizer, session } = await openModel(job.directory);
+    const result: EncodedText[] = yield* encodeTexts(job, tokenizer, session);
+    return { result, transfer: result.map((text) => text.vectors.buffer as ArrayBuffer) };
+  },
+  // biome-ignore lint/correctness/useYield: one short step, with nothing to give way for
+  async *tokens(job: TokensJob): Steps {
+    const result: TextToken[] = tokenSpans(job, await openTokenizer(job.directory));
+    return { result, transfer: [] };
+  },
+  async *pairs(job: PairsJob): Steps {
+    const { tokenizer, session } = await openModel(job.directory);
+    const result: Float32Array = yield* scorePairs(job, tokenizer, session);
+    return { result, transfer: [result.buffer as ArrayBuffer] };
+  },
+};
+
+const port = parentPort;
+if (port === null) throw new MaxSimError('INTERNAL', 'worker.js runs on a worker thread only.');
+
+const queue: Running[] = [];
+let busy = false;
+
+port.on('message', (request: WorkerRequest) => {
+  if (request.type === 'cancel') {
+    const at = queue.findIndex((job) => job.id === request.id);
+    if (at >= 0) queue.splice(at, 1);
+    return;
+  }
+  const steps = kinds[request.kind];
+  if (steps === undefined)
+    throw new MaxSimError('INTERNAL', `A model thread knows no ${request.kind} job.`);
+  const job = {
+    id: request.id,
+    priority: request.priority,
+    steps: steps(request.payload as never),
+  };
+  // Behind every job that is as urgent or more.
+  const at = queue.findIndex((other) => other.priority > job.priority);
+  queue.splice(at < 0 ? queue.length : at, 0, job);
+  if (!busy) void work();
+});
+
+async function work(): Promise<void> {
+  busy = true;
+  for (let job = queue[0]; job !== undefined; job = queue[0]) {
+    let reply: WorkerReply | undefined;
+    let transfer: ArrayBuffer[] = [];
+    try {
+      const step = await job.steps.next();
+      if (step.done) {
+        reply = { id: job.id, ok: true, result: step.value.result };
+        transfer = step.value.transfer;
+      }
+    } catch (error) {
+      const known = error instanceof MaxSimError;
+      reply = {
+        id: job.id,
+        ok: false,
+        error: {
+          code: known ? error.code : 'INTERNAL',
+          message: error instanceof Error ? error.message : String(error),
+          details: known ? { ...error.details } : {},
+        },
+      };
+    }
+    const at = queue.indexOf(job); // it may have been cancelled, or others put before it
+    if (at >= 0 && reply !== undefined) {
+      queue.splice(at, 1);
+      port?.postMessage(reply, transfer);
+    }
+    // Let messages in: a promise alone would not reach the event loop.
+    await new Promise(setImmediate);
+  }
+  busy = false;
+}
