@@ -1,0 +1,183 @@
+/** Documents on their way into the store: checked, copied, packed; and records on their way out. */
+import { setImmediate } from 'node:timers/promises';
+import { Packr, Unpackr } from 'msgpackr';
+import { checkId, checkOptions, checkString, LIMITS } from '../check.js';
+import { MaxSimError, show } from '../errors.js';
+import type { Payload } from '../types.js';
+
+/** A document with its token vectors. */
+export type IndexDocument = {
+  /** The caller's own id: 1 to 512 bytes of UTF-8, stable for ever. */
+  id: string;
+  /** Flat `tokens * dim` values, finite, 1 to 65,535 tokens. */
+  vectors: Float32Array;
+  /** Stored and given back; lone surrogates become U+FFFD, as in any UTF-8. */
+  text?: string;
+  /** Plain JSON, at most 64 levels deep. */
+  payload?: Payload;
+  /** At most 256 bytes, for the caller to tell whether a document has changed. */
+  contentHash?: string;
+};
+
+/** What is stored beside the vectors: the msgpack array [contentHash, text, payload]. */
+export type DocumentRecord = {
+  contentHash: string | null;
+  text: string | null;
+  payload: Payload | null;
+};
+
+/** A document that nobody outside can change any more. */
+export type PreparedDocument = { id: string; vectors: Float32Array; record: Uint8Array };
+
+const MAX_HASH_BYTES = 256;
+const MAX_PAYLOAD_DEPTH = 64;
+// Shared sub-objects are stored once per reference: without a bound, 64 levels could mean 2^64 values.
+const MAX_PAYLOAD_VALUES = 1_000_000;
+/** Enough of a record to hold the content hash: array and string headers, and the string. */
+export const HASH_PREFIX_BYTES = 1 + 3 + MAX_HASH_BYTES;
+const SLICE_MS = 4;
+
+const packr = new Packr({ moreTypes: false, useRecords: false, variableMapSize: true });
+const unpackr = new Unpackr({ moreTypes: false, useRecords: false });
+
+/**
+ * Checks and copies documents, a few milliseconds at a time so that the event loop stays free; the last
+ * of several with one id wins. Throws INVALID_ARGUMENT, INVALID_VECTORS; whether the values are finite
+ * is checked later, off the event loop.
+ */
+export async function prepareDocuments(
+  documents: readonly unknown[],
+  dim: number,
+): Promise<{ prepared: Map<string, PreparedDocument>; repeats: number }> {
+  const prepared = new Map<string, PreparedDocument>();
+  let repeats = 0;
+  let started = performance.now();
+  for (const [i, document] of documents.entries()) {
+    const ready = prepareDocument(document, `documents[${i}]`, dim);
+    // Deleted first: the last one also takes the last place.
+    if (prepared.delete(ready.id)) repeats += 1;
+    prepared.set(ready.id, ready);
+    if (performance.now() - started > SLICE_MS) {
+      await setImmediate();
+      started = performance.now();
+    }
+  }
+  return { prepared, repeats };
+}
+
+function prepareDocument(value: unknown, name: string, dim: number): PreparedDocument {
+  const document = checkOptions<IndexDocument>(name, value as IndexDocument, [
+    'id',
+    'vectors',
+    'text',
+    'payload',
+    'contentHash',
+  ]);
+  const id = checkId(`${name}.id`, document.id);
+  checkShape(`${name}.vectors`, document.vectors, dim);
+  const { text, payload, contentHash } = document;
+  if (text !== undefined) checkString(`${name}.text`, text);
+  if (payload !== undefined) checkPayload(`${name}.payload`, payload);
+  if (contentHash !== undefined) {
+    checkString(`${name}.contentHash`, contentHash);
+    if (Buffer.byteLength(contentHash) > MAX_HASH_BYTES) {
+      throw new MaxSimError(
+        'INVALID_ARGUMENT',
+        `${name}.contentHash must be at most ${MAX_HASH_BYTES} bytes, but ${show(contentHash)} was given.`,
+      );
+    }
+  }
+  const record = packr.pack([contentHash ?? null, text ?? null, payload ?? null]);
+  return { id, vectors: document.vectors.slice(), record };
+}
+
+/** As checkVectors, but without a look at every value. */
+function checkShape(name: string, value: unknown, dim: number): void {
+  if (!(value instanceof Float32Array)) {
+    throw new MaxSimError(
+      'INVALID_VECTORS',
+      `${name} must be a Float32Array of tokens * ${dim} values, but ${show(value)} was given.`,
+    );
+  }
+  const tokens = value.length / dim;
+  if (!Number.isInteger(tokens) || tokens < 1 || tokens > LIMITS.maxDocumentTokens) {
+    throw new MaxSimError(
+      'INVALID_VECTORS',
+      `${name} must hold 1 to ${LIMITS.maxDocumentTokens} token vectors of dim ${dim}, but has ${value.length} values${value.length === 0 ? ' (its buffer may have been transferred or detached)' : ''}.`,
+    );
+  }
+}
+
+function checkPayload(name: string, payload: unknown): void {
+  const ancestors = new Set<object>();
+  let values = 0;
+  const visit = (value: unknown, path: string): void => {
+    if (++values > MAX_PAYLOAD_VALUES)
+      throw refused(name, `has more than ${MAX_PAYLOAD_VALUES} values`);
+    if (value === null || typeof value === 'boolean' || typeof value === 'string') return;
+    if (typeof value === 'number') {
+      if (!Number.isFinite(value)) throw refused(path, `is ${value}`);
+      return;
+    }
+    if (typeof value !== 'object') throw refused(path, `is ${show(value)}`);
+    if (ancestors.has(value)) throw refused(path, 'holds itself');
+    if (ancestors.size >= MAX_PAYLOAD_DEPTH) {
+      throw refused(path, `is nested more than ${MAX_PAYLOAD_DEPTH} levels deep`);
+    }
+    ancestors.add(value);
+    if (Array.isArray(value)) {
+      for (let i = 0; i < value.length; i++) visit(value[i], `${path}[${i}]`);
+    } else {
+      // Plain in any realm: null or a prototype without one of its own.
+      const prototype: unknown = Object.getPrototypeOf(value);
+      if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+        throw refused(path, `is ${show(value)} of a class`);
+      }
+      for (const [key, inner] of Object.entries(value)) {
+        if (key === '__proto__') throw refused(path, 'has a key "__proto__"');
+        visit(inner, `${path}.${key}`);
+      }
+    }
+    ancestors.delete(value);
+  };
+  visit(payload, name);
+}
+
+function refused(path: string, what: string): MaxSimError {
+  return new MaxSimError('INVALID_ARGUMENT', `${path} must be plain JSON, but it ${what}.`);
+}
+
+export function unpackRecord(bytes: Uint8Array, id: string): DocumentRecord {
+  let value: unknown;
+  try {
+    value = unpackr.unpack(bytes);
+  } catch (error) {
+    throw new MaxSimError('CORRUPT_INDEX', `The record of document ${show(id)} is not msgpack.`, {
+      cause: error,
+    });
+  }
+  const [contentHash, text, payload] = Array.isArray(value) ? (value as unknown[]) : [];
+  if (!isTextOrNull(contentHash) || !isTextOrNull(text) || payload === undefined) {
+    throw new MaxSimError('CORRUPT_INDEX', `The record of document ${show(id)} has another shape.`);
+  }
+  return { contentHash, text, payload: payload as Payload };
+}
+
+/** The content hash from the first HASH_PREFIX_BYTES of a record, without unpacking text and payload. */
+export function readContentHash(bytes: Buffer, id: string): string | null {
+  const head = bytes[1] ?? -1;
+  if (bytes[0] === 0x93 && head === 0xc0) return null;
+  let start = -1;
+  let size = 0;
+  if (head >= 0xa0 && head <= 0xbf) [start, size] = [2, head & 0x1f];
+  else if (head === 0xd9 && bytes.length > 2) [start, size] = [3, bytes.readUInt8(2)];
+  else if (head === 0xda && bytes.length > 3) [start, size] = [4, bytes.readUInt16BE(2)];
+  if (bytes[0] !== 0x93 || start < 0 || start + size > bytes.length) {
+    throw new MaxSimError('CORRUPT_INDEX', `The record of document ${show(id)} has another shape.`);
+  }
+  return bytes.toString('utf8', start, start + size);
+}
+
+function isTextOrNull(value: unknown): value is string | null {
+  return value === null || typeof value === 'string';
+}

@@ -1,0 +1,200 @@
+/**
+ * The manifest: the one small file that says what an index holds. Line 1 is JSON, line 2 its checksum.
+ * It is replaced whole by a rename, so that a reader sees one generation or the next.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LIMITS } from '../check.js';
+import { MaxSimError } from '../errors.js';
+import { loadAddon, nativeAsync, type SegmentEntry } from '../runtime/addon.js';
+import type { CodecName } from '../types.js';
+
+export const MANIFEST_FILE = 'manifest.json';
+const FORMAT = 'maxsim-index';
+const VERSION = 1;
+
+export type EncoderIdentity = {
+  fingerprint: string;
+  recipe: Readonly<Record<string, unknown>>;
+};
+
+/** `scale` is null until the first commit chooses it; 1 for f32. */
+export type StoredCodec = { name: CodecName; scale: number | null };
+
+export type Manifest = {
+  generation: number;
+  dim: number;
+  codec: StoredCodec;
+  encoder: EncoderIdentity | null;
+  segments: SegmentEntry[];
+};
+
+/** Segments and tombstones are named by the commit that wrote them, so no name is used twice. */
+export const SEGMENT_NAME = /^segment-\d{8,}-\d+\.maxsim$/;
+export const TOMBSTONE_NAME = /^segment-\d{8,}-\d+\.maxsim\.\d+\.dead$/;
+
+export function serializeManifest(manifest: Manifest): Buffer {
+  const line = JSON.stringify({ format: FORMAT, version: VERSION, ...manifest });
+  return Buffer.from(`${line}\ncrc32c:${checksum(Buffer.from(line))}\n`);
+}
+
+/** Resolves with null when the directory has no manifest. */
+export async function readManifest(directory: string): Promise<Manifest | null> {
+  const path = join(directory, MANIFEST_FILE);
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw new MaxSimError('IO_ERROR', `${path}: cannot read: ${(error as Error).message}.`, {
+      cause: error,
+    });
+  }
+  return parseManifest(bytes, path);
+}
+
+export async function writeManifest(directory: string, manifest: Manifest): Promise<void> {
+  await nativeAsync(() =>
+    loadAddon().writeFileDurably(join(directory, MANIFEST_FILE), serializeManifest(manifest)),
+  );
+}
+
+/** Throws UNSUPPORTED_FORMAT for a newer version, NOT_AN_INDEX for a foreign file, else CORRUPT_INDEX. */
+export function parseManifest(bytes: Buffer, path: string): Manifest {
+  const newline = bytes.indexOf(0x0a);
+  const line = newline < 0 ? bytes : bytes.subarray(0, newline);
+  let value: unknown;
+  let problem = `"format" is not "${FORMAT}"`;
+  try {
+    value = JSON.parse(line.toString('utf8'));
+  } catch (error) {
+    problem = `line 1 is not JSON (${(error as Error).message})`;
+  }
+  if (!isObject(value) || value['format'] !== FORMAT) {
+    // Ours with a broken byte, ours cut short, or something else's manifest.json?
+    const text = bytes.toString('latin1');
+    const start = `{"format":"${FORMAT}"`;
+    if (text.includes('\ncrc32c:') || text.includes(FORMAT) || start.startsWith(text)) {
+      throw corrupt(path, problem);
+    }
+    throw new MaxSimError('NOT_AN_INDEX', `${path} is not the manifest of a maxsim index.`, {
+      details: { file: path },
+    });
+  }
+  // Before the checksum: a newer version may keep it elsewhere.
+  const version = value['version'];
+  if (typeof version === 'number' && Number.isInteger(version) && version > VERSION) {
+    throw new MaxSimError(
+      'UNSUPPORTED_FORMAT',
+      `${path}: index format version ${version}; this release of maxsim reads version ${VERSION}.`,
+      { details: { file: path, version } },
+    );
+  }
+  const expected = `crc32c:${checksum(line)}\n`;
+  const found = newline < 0 ? '' : bytes.toString('latin1', newline + 1);
+  if (found !== expected) {
+    throw corrupt(
+      path,
+      `line 2 is ${JSON.stringify(found.slice(0, 40))}, expected ${JSON.stringify(expected)}`,
+    );
+  }
+  return checkManifest(value, path);
+}
+
+function checkManifest(value: Record<string, unknown>, path: string): Manifest {
+  const fail = (name: string, expected: string, found: unknown): never => {
+    throw corrupt(path, `"${name}" is ${JSON.stringify(found)}, expected ${expected}`);
+  };
+  const exact = (object: Record<string, unknown>, name: string, keys: readonly string[]): void => {
+    for (const key of Object.keys(object)) {
+      if (!keys.includes(key)) fail(`${name}${key}`, 'no such field', object[key]);
+    }
+  };
+  const integer = (name: string, found: unknown, min: number, max: number): number =>
+    typeof found === 'number' && Number.isInteger(found) && found >= min && found <= max
+      ? found
+      : fail(name, `an integer from ${min} to ${max}`, found);
+  const object = (name: string, found: unknown): Record<string, unknown> =>
+    isObject(found) ? found : fail(name, 'an object', found);
+  const matching = (name: string, found: unknown, pattern: RegExp): string =>
+    typeof found === 'string' && pattern.test(found) ? found : fail(name, String(pattern), found);
+
+  exact(value, '', ['format', 'version', 'generation', 'dim', 'codec', 'encoder', 'segments']);
+  integer('version', value['version'], VERSION, VERSION);
+  const generation = integer('generation', value['generation'], 0, Number.MAX_SAFE_INTEGER);
+  const dim = integer('dim', value['dim'], LIMITS.minDim, LIMITS.maxDim);
+
+  if (!Array.isArray(value['segments'])) fail('segments', 'an array', value['segments']);
+  const segments = (value['segments'] as unknown[]).map((entry, i) => {
+    const name = `segments[${i}].`;
+    const segment = object(`segments[${i}]`, entry);
+    exact(segment, name, ['file', 'documents', 'tokens', 'headerCrc', 'dead']);
+    const file = matching(`${name}file`, segment['file'], SEGMENT_NAME);
+    const documents = integer(`${name}documents`, segment['documents'], 1, 0xfffffffe);
+    const checked: SegmentEntry = {
+      file,
+      documents,
+      tokens: integer(`${name}tokens`, segment['tokens'], documents, Number.MAX_SAFE_INTEGER),
+      headerCrc: integer(`${name}headerCrc`, segment['headerCrc'], 0, 0xffffffff),
+    };
+    if (segment['dead'] === undefined) return checked;
+    const dead = object(`${name}dead`, segment['dead']);
+    exact(dead, `${name}dead.`, ['file', 'count']);
+    const deadFile = matching(`${name}dead.file`, dead['file'], TOMBSTONE_NAME);
+    if (!deadFile.startsWith(`${file}.`)) fail(`${name}dead.file`, `a file of ${file}`, deadFile);
+    const count = integer(`${name}dead.count`, dead['count'], 1, documents);
+    return { ...checked, dead: { file: deadFile, count } };
+  });
+  if (new Set(segments.map((segment) => segment.file)).size !== segments.length) {
+    fail('segments', 'each file once', value['segments']);
+  }
+
+  const codec = object('codec', value['codec']);
+  exact(codec, 'codec.', ['name', 'scale']);
+  const { name, scale } = codec;
+  if (name !== 'int8' && name !== 'f32') fail('codec.name', '"int8" or "f32"', name);
+  const usable =
+    name === 'f32'
+      ? scale === 1
+      : scale === null
+        ? segments.length === 0
+        : typeof scale === 'number' && isScale(scale);
+  if (!usable) fail('codec.scale', 'the scale of the codec', scale);
+
+  let encoder: EncoderIdentity | null = null;
+  if (value['encoder'] !== null) {
+    const found = object('encoder', value['encoder']);
+    exact(found, 'encoder.', ['fingerprint', 'recipe']);
+    encoder = {
+      fingerprint: matching('encoder.fingerprint', found['fingerprint'], /^.{1,1024}$/s),
+      recipe: object('encoder.recipe', found['recipe']),
+    };
+  }
+  return {
+    generation,
+    dim,
+    codec: { name: name as CodecName, scale: scale as number | null },
+    encoder,
+    segments,
+  };
+}
+
+/** A positive, normal float that survives the trip through 32 bits, with 128 steps still finite. */
+export function isScale(scale: number): boolean {
+  return Math.fround(scale) === scale && scale >= 2 ** -126 && scale < 2 ** 120;
+}
+
+function checksum(bytes: Uint8Array): string {
+  return loadAddon().crc32c(bytes).toString(16).padStart(8, '0');
+}
+
+function corrupt(path: string, what: string): MaxSimError {
+  return new MaxSimError('CORRUPT_INDEX', `${path}: corrupt manifest: ${what}.`, {
+    details: { file: path },
+  });
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

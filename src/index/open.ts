@@ -1,0 +1,252 @@
+/**
+ * Opening an index: what the caller asked for against what the directory holds. Creates in an absent or
+ * empty directory, touches nothing in one that is no index.
+ */
+import { mkdir, readdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { checkInteger, checkOptions, checkPositive, checkString, LIMITS } from '../check.js';
+import { invalid, MaxSimError } from '../errors.js';
+import { loadAddon, type NativeLock, native } from '../runtime/addon.js';
+import type { CodecName } from '../types.js';
+import { type Generation, isOurs, openGeneration, removeOrphans } from './commit.js';
+import {
+  type EncoderIdentity,
+  isScale,
+  MANIFEST_FILE,
+  type Manifest,
+  readManifest,
+  writeManifest,
+} from './manifest.js';
+
+/** 'int8' chooses its range at the first commit; `range` fixes it: components beyond it are refused. */
+export type CodecOption = CodecName | { name: 'int8'; range?: number };
+
+export type IndexOptions = {
+  /** 'write' takes the index's lock; 'read' takes none and writes nothing. Default: 'write'. */
+  mode?: 'write' | 'read';
+  /** Values per token vector, 8 to 1,024. Required to create an index, checked otherwise. */
+  dim?: number;
+  /** Fixed at creation, checked otherwise. Default: 'int8'. */
+  codec?: CodecOption;
+  /** Which encoder makes the vectors. Fixed at creation, its fingerprint checked otherwise. */
+  encoder?: EncoderIdentity;
+  /** Create the index if the directory is absent or empty. Default: true in write mode. */
+  create?: boolean;
+};
+
+const LOCK_FILE = 'writer.lock';
+
+type Checked = IndexOptions & { mode: 'write' | 'read'; create: boolean };
+
+function checkIndexOptions(options: IndexOptions | undefined): Checked {
+  const {
+    mode = 'write',
+    dim,
+    codec,
+    encoder,
+    create = mode === 'write',
+  } = checkOptions<IndexOptions>('options', options, ['mode', 'dim', 'codec', 'encoder', 'create']);
+  if (mode !== 'write' && mode !== 'read') throw invalid('mode', "'write' or 'read'", mode);
+  if (typeof create !== 'boolean') throw invalid('create', 'a boolean', create);
+  if (create && mode === 'read') throw invalid('create', 'false in read mode', create);
+  if (dim !== undefined) checkInteger('dim', dim, LIMITS.minDim, LIMITS.maxDim);
+  if (codec !== undefined) checkCodec(codec);
+  if (encoder !== undefined) checkEncoder(encoder);
+  return {
+    mode,
+    create,
+    ...(dim === undefined ? {} : { dim }),
+    ...(codec === undefined ? {} : { codec }),
+    ...(encoder === undefined ? {} : { encoder }),
+  };
+}
+
+function checkCodec(codec: unknown): void {
+  if (codec === 'int8' || codec === 'f32') return;
+  if (typeof codec !== 'object')
+    throw invalid('codec', "'int8', 'f32' or { name: 'int8', range }", codec);
+  const { name, range } = checkOptions<{ name: 'int8'; range?: number }>(
+    'codec',
+    codec as { name: 'int8' },
+    ['name', 'range'],
+  );
+  if (name !== 'int8') throw invalid('codec.name', "'int8'", name);
+  if (range !== undefined && !isScale(toScale(checkPositive('codec.range', range)))) {
+    throw invalid('codec.range', 'within the range of 32-bit floats', range);
+  }
+}
+
+function checkEncoder(encoder: unknown): void {
+  const { fingerprint, recipe } = checkOptions<EncoderIdentity>(
+    'encoder',
+    encoder as EncoderIdentity,
+    ['fingerprint', 'recipe'],
+  );
+  if (checkString('encoder.fingerprint', fingerprint) === '' || fingerprint.length > 1024) {
+    throw invalid('encoder.fingerprint', 'a string of 1 to 1024 characters', fingerprint);
+  }
+  if (typeof recipe !== 'object' || recipe === null || Array.isArray(recipe)) {
+    throw invalid('encoder.recipe', 'an object', recipe);
+  }
+}
+
+function toScale(range: number): number {
+  return Math.fround(range / 127);
+}
+
+function codecOf(option: CodecOption): Manifest['codec'] {
+  if (option === 'f32') return { name: 'f32', scale: 1 };
+  const range = typeof option === 'string' ? undefined : option.range;
+  return { name: 'int8', scale: range === undefined ? null : toScale(range) };
+}
+
+/** Throws MODEL_MISMATCH naming every field in which the index is not what was asked for. */
+function checkIdentity(path: string, manifest: Manifest, options: Checked): void {
+  const differences: string[] = [];
+  if (options.dim !== undefined && options.dim !== manifest.dim) {
+    differences.push(`dim ${manifest.dim}, not ${options.dim}`);
+  }
+  if (options.codec !== undefined) {
+    const { name, scale } = codecOf(options.codec);
+    const stored = manifest.codec;
+    if (name !== stored.name) differences.push(`codec ${stored.name}, not ${name}`);
+    else if (scale !== null && scale !== stored.scale) {
+      differences.push(
+        `codec range ${stored.scale === null ? 'not chosen yet' : stored.scale * 127}, not ${scale * 127}`,
+      );
+    }
+  }
+  const asked = options.encoder?.fingerprint;
+  if (asked !== undefined && asked !== manifest.encoder?.fingerprint) {
+    differences.push(`encoder ${manifest.encoder?.fingerprint ?? '(none)'}, not ${asked}`);
+  }
+  if (differences.length > 0) {
+    throw new MaxSimError(
+      'MODEL_MISMATCH',
+      `The index at ${path} was made with ${differences.join('; with ')}.`,
+      { details: { directory: path } },
+    );
+  }
+}
+
+/** The newest generation, or null when it is `current`. Retries when a commit removes files meanwhile. */
+export async function openNewest(
+  path: string,
+  current: Generation | null,
+): Promise<Generation | null> {
+  let manifest = await readManifest(path);
+  for (;;) {
+    if (manifest === null) throw notAnIndex(path, `it has no ${MANIFEST_FILE}`);
+    if (manifest.generation === current?.manifest.generation) return null;
+    try {
+      return await openGeneration(path, manifest, current?.snapshot ?? null);
+    } catch (error) {
+      const newer = await readManifest(path);
+      // The same generation again: it is broken, not on the move.
+      if (newer === null || newer.generation === manifest.generation) throw error;
+      manifest = newer;
+    }
+  }
+}
+
+/** What `Index.open` opens: a generation, and in write mode the lock. */
+export async function openIndex(
+  directory: string,
+  options: IndexOptions | undefined,
+): Promise<{ path: string; current: Generation; lock: NativeLock | null }> {
+  const path = resolve(checkString('directory', directory));
+  const checked = checkIndexOptions(options);
+  return { path, ...(await (checked.mode === 'read' ? openReader : openWriter)(path, checked)) };
+}
+
+async function openReader(
+  path: string,
+  options: Checked,
+): Promise<{ current: Generation; lock: null }> {
+  const current = (await openNewest(path, null)) as Generation;
+  try {
+    checkIdentity(path, current.manifest, options);
+  } catch (error) {
+    current.snapshot.close();
+    throw error;
+  }
+  return { current, lock: null };
+}
+
+async function openWriter(
+  path: string,
+  options: Checked,
+): Promise<{ current: Generation; lock: NativeLock }> {
+  await prepareDirectory(path, options);
+  const lock = native(() => loadAddon().lockIndex(join(path, LOCK_FILE)));
+  try {
+    let manifest = await readManifest(path);
+    if (manifest === null) {
+      manifest = firstManifest(options);
+      await writeManifest(path, manifest);
+    } else {
+      checkIdentity(path, manifest, options);
+    }
+    const current = await openGeneration(path, manifest, null);
+    await removeOrphans(path, manifest);
+    return { current, lock };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** Leaves a directory that holds an index, or one in which an index may be made; else throws. */
+async function prepareDirectory(path: string, options: Checked): Promise<void> {
+  let entries: string[] | null = null;
+  try {
+    entries = await readdir(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOTDIR') throw notAnIndex(path, 'it is a file');
+    if (code !== 'ENOENT') {
+      throw new MaxSimError('IO_ERROR', `${path}: cannot list: ${message}.`, { cause: error });
+    }
+  }
+  if (entries?.includes(MANIFEST_FILE)) return;
+  if (!options.create) {
+    throw notAnIndex(path, entries === null ? 'it does not exist' : `it has no ${MANIFEST_FILE}`);
+  }
+  // What a crash during creation can leave is ours; anything else is somebody's.
+  const foreign = entries?.find(
+    (name) => name !== LOCK_FILE && !(isOurs(name) && name.startsWith(`${MANIFEST_FILE}.tmp-`)),
+  );
+  if (foreign !== undefined) {
+    throw notAnIndex(path, `it has no ${MANIFEST_FILE} but holds ${JSON.stringify(foreign)}`);
+  }
+  firstManifest(options); // before anything is made: throws when dim is missing
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    throw new MaxSimError('IO_ERROR', `${path}: cannot create: ${(error as Error).message}.`, {
+      cause: error,
+    });
+  }
+}
+
+function firstManifest(options: Checked): Manifest {
+  if (options.dim === undefined) {
+    throw new MaxSimError('INVALID_ARGUMENT', 'options.dim is required to create an index.');
+  }
+  const { encoder } = options;
+  return {
+    generation: 0,
+    dim: options.dim,
+    codec: codecOf(options.codec ?? 'int8'),
+    // A copy, and what JSON makes of it.
+    encoder:
+      encoder === undefined ? null : (JSON.parse(JSON.stringify(encoder)) as EncoderIdentity),
+    segments: [],
+  };
+}
+
+function notAnIndex(path: string, why: string): MaxSimError {
+  return new MaxSimError('NOT_AN_INDEX', `${path} is not a maxsim index: ${why}.`, {
+    details: { directory: path },
+  });
+}
