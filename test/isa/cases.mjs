@@ -1,0 +1,52 @@
+// Deterministic integer-mode cases whose scores are frozen in test/golden/int8-scores.json: every CPU,
+// kernel and compiler must give these 32-bit floats, bit for bit.
+
+/** Values that need no rounding to make: a linear congruential sequence, scaled by a power of two. */
+function sequence(/** @type {number} */ seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return ((state >>> 16) - 32768) / 65536; // -0.5 to 0.5
+  };
+}
+
+export const SHAPES = [
+  { dim: 8, queryTokens: 1, documentTokens: [1, 2, 3] },
+  { dim: 48, queryTokens: 8, documentTokens: [1, 5, 64] },
+  { dim: 96, queryTokens: 16, documentTokens: [11, 12, 13, 180] },
+  { dim: 97, queryTokens: 17, documentTokens: [4, 24, 25] },
+  { dim: 128, queryTokens: 32, documentTokens: [1, 23, 180, 300] },
+  { dim: 128, queryTokens: 33, documentTokens: [7, 96] },
+  { dim: 1024, queryTokens: 70, documentTokens: [2, 40] },
+];
+
+/**
+ * Scores of every shape in both query modes, as the hex of their bits.
+ * @param {import('../../dist/runtime/addon.js').Addon} addon
+ */
+export function scores(addon) {
+  return SHAPES.flatMap(({ dim, queryTokens, documentTokens }, i) =>
+    [8, 7].map((bits) => {
+      const next = sequence(i + 1);
+      const query = new addon.Query(
+        Float32Array.from({ length: queryTokens * dim }, next),
+        dim,
+        bits,
+      );
+      const counts = Uint32Array.from(documentTokens);
+      const total = counts.reduce((sum, count) => sum + count, 0);
+      const vectors = Float32Array.from({ length: total * dim }, next);
+      const result = addon.scoreVectors(
+        query,
+        { codec: 'int8', scale: 0.5 / 127, dim },
+        vectors,
+        counts,
+      );
+      const hex = Array.from(
+        new Uint32Array(result.buffer, result.byteOffset, result.length),
+        (bits32) => bits32.toString(16).padStart(8, '0'),
+      );
+      return `${dim}x${queryTokens}x${bits}: ${hex.join(' ')}`;
+    }),
+  );
+}
