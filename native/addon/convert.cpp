@@ -12,15 +12,24 @@ namespace {
 
 const char* KindOf(const Napi::Value& value) {
   switch (value.Type()) {
-    case napi_undefined: return "undefined";
-    case napi_null: return "null";
-    case napi_boolean: return "a boolean";
-    case napi_number: return "a number";
-    case napi_string: return "a string";
-    case napi_symbol: return "a symbol";
-    case napi_function: return "a function";
-    case napi_bigint: return "a bigint";
-    default: break;
+    case napi_undefined:
+      return "undefined";
+    case napi_null:
+      return "null";
+    case napi_boolean:
+      return "a boolean";
+    case napi_number:
+      return "a number";
+    case napi_string:
+      return "a string";
+    case napi_symbol:
+      return "a symbol";
+    case napi_function:
+      return "a function";
+    case napi_bigint:
+      return "a bigint";
+    default:
+      break;
   }
   return value.IsArray() ? "an array" : value.IsTypedArray() ? "another typed array" : "an object";
 }
@@ -32,16 +41,16 @@ bool Refuse(Napi::Env env, const Status& status) {
 }
 
 bool Expected(const Napi::Value& value, const char* name, const char* expected) {
-  return Refuse(value.Env(), Status::Error("INVALID_ARGUMENT", "%s must be %s, but %s was given.", name,
-                                           expected, KindOf(value)));
+  return Refuse(value.Env(), Status::Error("INVALID_ARGUMENT", "%s must be %s, but %s was given.",
+                                           name, expected, KindOf(value)));
 }
 
 template <typename T>
 bool ToTyped(const Napi::Value& value, const char* name, napi_typedarray_type type,
              const char* expected, const char* code, std::span<const T>* out) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
-    return Refuse(value.Env(), Status::Error(code, "%s must be a %s, but %s was given.", name, expected,
-                                             KindOf(value)));
+    return Refuse(value.Env(), Status::Error(code, "%s must be a %s, but %s was given.", name,
+                                             expected, KindOf(value)));
   }
   // A detached buffer reads as length 0 with no data.
   size_t length = 0;
@@ -58,8 +67,8 @@ bool HasLoneSurrogate(const std::u16string& text) {
   for (size_t i = 0; i < text.size(); i++) {
     const char16_t unit = text[i];
     if (unit < 0xD800 || unit > 0xDFFF) continue;
-    const bool pair = unit < 0xDC00 && i + 1 < text.size() && text[i + 1] >= 0xDC00 &&
-                      text[i + 1] <= 0xDFFF;
+    const bool pair =
+        unit < 0xDC00 && i + 1 < text.size() && text[i + 1] >= 0xDC00 && text[i + 1] <= 0xDFFF;
     if (!pair) return true;
     i++;
   }
@@ -101,7 +110,7 @@ class Task : public Napi::AsyncWorker {
     if (env.IsExceptionPending()) {
       deferred_.Reject(env.GetAndClearPendingException().Value());
     } else {
-      deferred_.Resolve(value);
+      deferred_.Resolve(value.IsEmpty() ? env.Undefined() : value);
     }
   }
 
@@ -147,8 +156,8 @@ bool ToInteger(const Napi::Value& value, const char* name, double min, double ma
   if (!(given >= min && given <= max) || given != std::floor(given)) {
     return Refuse(value.Env(),
                   Status::Error("INVALID_ARGUMENT",
-                                "%s must be an integer from %.0f to %.0f, but %g was given.", name, min,
-                                max, given));
+                                "%s must be an integer from %.0f to %.0f, but %g was given.", name,
+                                min, max, given));
   }
   *number = static_cast<uint64_t>(given);
   return true;
@@ -175,11 +184,11 @@ bool ToArray(const Napi::Value& value, const char* name, Napi::Array* array) {
 bool ToFormat(const Napi::Value& value, VectorFormat* format) {
   if (!value.IsObject()) return Expected(value, "format", "an object { codec, scale, dim }");
   const Napi::Object object = value.As<Napi::Object>();
-  const Napi::Value scale = object.Get("scale");
+  const Napi::Value scale = PropertyOf(object, "scale");
   std::string codec;
   uint64_t dim;
-  if (!ToText(object.Get("codec"), "format.codec", &codec)) return false;
-  if (!ToInteger(object.Get("dim"), "format.dim", kMinDim, kMaxDim, &dim)) return false;
+  if (!ToText(PropertyOf(object, "codec"), "format.codec", &codec)) return false;
+  if (!ToInteger(PropertyOf(object, "dim"), "format.dim", kMinDim, kMaxDim, &dim)) return false;
   if (!scale.IsNumber()) return Expected(scale, "format.scale", "a number");
   format->dim = static_cast<uint32_t>(dim);
   format->tokens.scale = scale.As<Napi::Number>().FloatValue();
@@ -188,9 +197,10 @@ bool ToFormat(const Napi::Value& value, VectorFormat* format) {
   } else if (codec == "f32") {
     format->tokens.codec = Codec::kF32;
   } else {
-    return Refuse(value.Env(), Status::Error("INVALID_ARGUMENT",
-                                             "format.codec must be 'f32' or 'int8', but '%s' was given.",
-                                             codec.c_str()));
+    return Refuse(
+        value.Env(),
+        Status::Error("INVALID_ARGUMENT",
+                      "format.codec must be 'f32' or 'int8', but '%s' was given.", codec.c_str()));
   }
   const float largest = std::numeric_limits<float>::max() / 128;
   const bool fits = format->tokens.codec == Codec::kF32
@@ -198,10 +208,11 @@ bool ToFormat(const Napi::Value& value, VectorFormat* format) {
                         : std::isnormal(format->tokens.scale) && format->tokens.scale > 0 &&
                               format->tokens.scale <= largest;
   if (!fits) {
-    return Refuse(value.Env(), Status::Error("INVALID_ARGUMENT",
-                                             "format.scale must be positive and finite (1 for f32), but "
-                                             "%g was given.",
-                                             static_cast<double>(format->tokens.scale)));
+    return Refuse(value.Env(),
+                  Status::Error("INVALID_ARGUMENT",
+                                "format.scale must be positive and finite (1 for f32), but "
+                                "%g was given.",
+                                static_cast<double>(format->tokens.scale)));
   }
   return true;
 }
@@ -222,33 +233,38 @@ bool ToId(const Napi::Value& value, std::string* id) {
          !HasLoneSurrogate(value.As<Napi::String>().Utf16Value());
 }
 
-Napi::Float32Array FromFloats(Napi::Env env, std::span<const float> values) {
+// While a worker thread is being terminated, V8 makes no more arrays: what should have been one is
+// empty, and nobody will look at it.
+Napi::Value FromFloats(Napi::Env env, std::span<const float> values) {
   Napi::Float32Array array = Napi::Float32Array::New(env, values.size());
+  if (array.IsEmpty()) return env.Undefined();
   if (!values.empty()) std::memcpy(array.Data(), values.data(), values.size_bytes());
   return array;
 }
 
-Napi::Uint32Array FromUint32s(Napi::Env env, std::span<const uint32_t> values) {
+Napi::Value FromUint32s(Napi::Env env, std::span<const uint32_t> values) {
   Napi::Uint32Array array = Napi::Uint32Array::New(env, values.size());
+  if (array.IsEmpty()) return env.Undefined();
   if (!values.empty()) std::memcpy(array.Data(), values.data(), values.size_bytes());
   return array;
 }
 
 Napi::Value FromMatches(Napi::Env env, std::span<const TokenMatch> matches) {
-  Napi::Uint32Array tokens = Napi::Uint32Array::New(env, matches.size());
-  Napi::Float32Array contributions = Napi::Float32Array::New(env, matches.size());
-  for (size_t i = 0; i < matches.size(); i++) {
-    tokens[i] = matches[i].document_token;
-    contributions[i] = matches[i].contribution;
+  std::vector<uint32_t> tokens;
+  std::vector<float> contributions;
+  for (const TokenMatch& match : matches) {
+    tokens.push_back(match.document_token);
+    contributions.push_back(match.contribution);
   }
   Napi::Object result = Napi::Object::New(env);
-  result.Set("documentTokens", tokens);
-  result.Set("contributions", contributions);
+  result.Set("documentTokens", FromUint32s(env, tokens));
+  result.Set("contributions", FromFloats(env, contributions));
   return result;
 }
 
 Napi::Value StartTask(Napi::Env env, std::function<Status()> work,
                       std::function<Napi::Value(Napi::Env)> result, Napi::Object anchor) {
+  if (env.IsExceptionPending()) return env.Undefined();
   // Deletes itself after completion.
   Task* task = new Task(env, std::move(work), std::move(result), anchor);
   const Napi::Promise promise = task->Promise();

@@ -1,7 +1,7 @@
-// JavaScript values to C++ and back, checked. Every To… function reads one value; on failure it throws a
-// JavaScript Error with `.code` and returns false, and the caller returns at once. Spans point into
-// JavaScript memory: they are good until the next call into JavaScript, unless the value is anchored and
-// nobody else can reach its buffer.
+// JavaScript values to C++ and back, checked. Every To… function reads one value; on failure it
+// throws a JavaScript Error with `.code` and returns false, and the caller returns at once. Spans
+// point into JavaScript memory: they are good until the next call into JavaScript, unless the value
+// is anchored and nobody else can reach its buffer.
 #ifndef MAXSIM_ADDON_CONVERT_H_
 #define MAXSIM_ADDON_CONVERT_H_
 
@@ -21,25 +21,34 @@ Napi::Value ToJsError(Napi::Env env, const Status& status);
 // Throws; returns undefined, so that a function can `return Throw(…)`.
 Napi::Value Throw(Napi::Env env, const Status& status);
 
+// A property; undefined when a getter threw (the exception stays pending). Object::Get would return
+// an empty value without an environment, which no other function may be given.
+template <typename Key>
+Napi::Value PropertyOf(const Napi::Object& object, Key key) {
+  const Napi::Value value = object.Get(key);
+  return value.IsEmpty() ? object.Env().Undefined() : value;
+}
+
 bool ToText(const Napi::Value& value, const char* name, std::string* text);
-bool ToInteger(const Napi::Value& value, const char* name, double min, double max, uint64_t* number);
+bool ToInteger(const Napi::Value& value, const char* name, double min, double max,
+               uint64_t* number);
 bool ToBytes(const Napi::Value& value, const char* name, std::span<const uint8_t>* bytes);
 bool ToFloats(const Napi::Value& value, const char* name, std::span<const float>* floats);
 bool ToUint32s(const Napi::Value& value, const char* name, std::span<const uint32_t>* numbers);
 bool ToArray(const Napi::Value& value, const char* name, Napi::Array* array);
 // { codec: 'f32' | 'int8', scale, dim }
 bool ToFormat(const Napi::Value& value, VectorFormat* format);
-// False without an exception for what cannot be an id (too long, empty, a lone surrogate): no document
-// has it. An exception only for what is no string.
+// False without an exception for what cannot be an id (too long, empty, a lone surrogate): no
+// document has it. An exception only for what is no string.
 bool ToId(const Napi::Value& value, std::string* id);
 
-Napi::Float32Array FromFloats(Napi::Env env, std::span<const float> values);
-Napi::Uint32Array FromUint32s(Napi::Env env, std::span<const uint32_t> values);
+Napi::Value FromFloats(Napi::Env env, std::span<const float> values);
+Napi::Value FromUint32s(Napi::Env env, std::span<const uint32_t> values);
 // { documentTokens: Uint32Array, contributions: Float32Array }
 Napi::Value FromMatches(Napi::Env env, std::span<const TokenMatch> matches);
 
-// Runs `work` off the event loop. The promise resolves with what `result` makes on the event loop, or
-// rejects with the status. Both own what they capture; `anchor` keeps JavaScript values alive.
+// Runs `work` off the event loop. The promise resolves with what `result` makes on the event loop,
+// or rejects with the status. Both own what they capture; `anchor` keeps JavaScript values alive.
 Napi::Value StartTask(Napi::Env env, std::function<Status()> work,
                       std::function<Napi::Value(Napi::Env)> result,
                       Napi::Object anchor = Napi::Object());

@@ -22,17 +22,21 @@ QueryObject::QueryObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Quer
   if (!ToFloats(info[0], "query", &vectors)) return;
   const size_t tokens = vectors.size() / dim;
   if (tokens == 0 || tokens > kMaxQueryTokens || tokens * dim != vectors.size()) {
-    Throw(env, Status::Error("INVALID_VECTORS",
-                             "query must hold 1 to %zu token vectors of dim %llu, but has %zu values.",
-                             kMaxQueryTokens, static_cast<unsigned long long>(dim), vectors.size()));
+    Throw(env,
+          Status::Error("INVALID_VECTORS",
+                        "query must hold 1 to %zu token vectors of dim %llu, but has %zu values.",
+                        kMaxQueryTokens, static_cast<unsigned long long>(dim), vectors.size()));
     return;
   }
   // A copy first: a SharedArrayBuffer may change between check and use.
   const std::vector<float> values(vectors.begin(), vectors.end());
   for (size_t i = 0; i < values.size(); i++) {
-    if (!std::isfinite(values[i])) {
-      Throw(env, Status::Error("INVALID_VECTORS", "query must be finite, but value %zu of token %zu is %g.",
-                               i % dim, i / dim, static_cast<double>(values[i])));
+    if (!(std::fabs(values[i]) <= kMaxMagnitude)) {
+      Throw(env, Status::Error("INVALID_VECTORS",
+                               "query must be finite and at most %g in magnitude, but value %zu of "
+                               "token %zu is %g.",
+                               static_cast<double>(kMaxMagnitude), i % dim, i / dim,
+                               static_cast<double>(values[i])));
       return;
     }
   }
@@ -75,8 +79,9 @@ bool ToLimits(const Napi::Value& value, TaskLimits* limits) {
     Throw(value.Env(), Status::Error("INVALID_ARGUMENT", "limits must be an object."));
     return false;
   }
-  const Napi::Value cancel = value.As<Napi::Object>().Get("cancel");
-  const Napi::Value deadline = value.As<Napi::Object>().Get("deadlineMs");
+  const Napi::Value cancel = PropertyOf(value.As<Napi::Object>(), "cancel");
+  const Napi::Value deadline = PropertyOf(value.As<Napi::Object>(), "deadlineMs");
+  if (value.Env().IsExceptionPending()) return false;
   if (!cancel.IsUndefined()) {
     if (!cancel.IsObject() || !cancel.As<Napi::Object>().CheckTypeTag(&kCancelTag)) {
       Throw(value.Env(), Status::Error("INVALID_ARGUMENT", "limits.cancel must be a Cancel."));

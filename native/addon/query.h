@@ -1,5 +1,5 @@
-// class Query: token vectors prepared once, scored many times. And class Cancel, the flag that ends a
-// long scan.
+// class Query: token vectors prepared once, scored many times. And class Cancel, the flag that ends
+// a long scan.
 #ifndef MAXSIM_ADDON_QUERY_H_
 #define MAXSIM_ADDON_QUERY_H_
 

@@ -19,7 +19,8 @@ Napi::Number Count(Napi::Env env, uint64_t count) {
 }
 
 Status NotLive(size_t index, uint32_t ref) {
-  return Status::Error("INVALID_ARGUMENT", "refs[%zu] is %u, which is no live document.", index, ref);
+  return Status::Error("INVALID_ARGUMENT", "refs[%zu] is %u, which is no live document.", index,
+                       ref);
 }
 
 bool ToSegmentSpec(const Napi::Value& value, SegmentSpec* spec) {
@@ -31,21 +32,25 @@ bool ToSegmentSpec(const Napi::Value& value, SegmentSpec* spec) {
   const Napi::Object object = value.As<Napi::Object>();
   uint64_t header_crc;
   constexpr double kMaxSafe = 9007199254740991;
-  if (!ToText(object.Get("file"), "segment.file", &spec->file) ||
-      !ToInteger(object.Get("documents"), "segment.documents", 1, kMaxUint32 - 1, &spec->documents) ||
-      !ToInteger(object.Get("tokens"), "segment.tokens", 1, kMaxSafe, &spec->tokens) ||
-      !ToInteger(object.Get("headerCrc"), "segment.headerCrc", 0, kMaxUint32, &header_crc)) {
+  if (!ToText(PropertyOf(object, "file"), "segment.file", &spec->file) ||
+      !ToInteger(PropertyOf(object, "documents"), "segment.documents", 1, kMaxUint32 - 1,
+                 &spec->documents) ||
+      !ToInteger(PropertyOf(object, "tokens"), "segment.tokens", 1, kMaxSafe, &spec->tokens) ||
+      !ToInteger(PropertyOf(object, "headerCrc"), "segment.headerCrc", 0, kMaxUint32,
+                 &header_crc)) {
     return false;
   }
   spec->header_crc32c = static_cast<uint32_t>(header_crc);
-  const Napi::Value dead = object.Get("dead");
+  const Napi::Value dead = PropertyOf(object, "dead");
+  if (env.IsExceptionPending()) return false;
   if (dead.IsUndefined() || dead.IsNull()) return true;
   if (!dead.IsObject()) {
     Throw(env, Status::Error("INVALID_ARGUMENT", "segment.dead must be an object."));
     return false;
   }
-  return ToText(dead.As<Napi::Object>().Get("file"), "segment.dead.file", &spec->dead_file) &&
-         ToInteger(dead.As<Napi::Object>().Get("count"), "segment.dead.count", 1,
+  return ToText(PropertyOf(dead.As<Napi::Object>(), "file"), "segment.dead.file",
+                &spec->dead_file) &&
+         ToInteger(PropertyOf(dead.As<Napi::Object>(), "count"), "segment.dead.count", 1,
                    static_cast<double>(spec->documents), &spec->dead_count);
 }
 
@@ -61,7 +66,7 @@ Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
   auto job = std::make_shared<Job>();
   Napi::Array segments;
   if (!ToText(info[0], "directory", &job->directory) || !ToFormat(info[1], &job->format) ||
-      !ToArray(info[1].As<Napi::Object>().Get("segments"), "segments", &segments)) {
+      !ToArray(PropertyOf(info[1].As<Napi::Object>(), "segments"), "segments", &segments)) {
     return env.Undefined();
   }
   if (!info[2].IsNull() && !info[2].IsUndefined() && !ToSnapshot(info[2], &job->previous)) {
@@ -71,7 +76,7 @@ Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < count; i++) {
     const Napi::HandleScope scope(env);
     SegmentSpec spec;
-    if (!ToSegmentSpec(segments.Get(i), &spec)) return env.Undefined();
+    if (!ToSegmentSpec(PropertyOf(segments, i), &spec)) return env.Undefined();
     job->segments.push_back(std::move(spec));
   }
   return StartTask(
@@ -104,6 +109,7 @@ SnapshotObject::SnapshotObject(const Napi::CallbackInfo& info)
 
 Napi::Value SnapshotObject::Create(Napi::Env env, std::shared_ptr<const Snapshot> snapshot) {
   auto external = Napi::External<std::shared_ptr<const Snapshot>>::New(env, &snapshot);
+  if (external.IsEmpty()) return env.Undefined();  // the thread is being terminated
   external.TypeTag(&kSnapshotTag);
   // The constructor copies the pointer before this returns.
   return ClassesOf(env).snapshot.New({external});
@@ -154,7 +160,7 @@ Napi::Value SnapshotObject::Find(const Napi::CallbackInfo& info) {
   std::string id;
   for (uint32_t i = 0; i < refs.size(); i++) {
     const Napi::HandleScope scope(env);
-    const bool valid = ToId(ids.Get(i), &id);
+    const bool valid = ToId(PropertyOf(ids, i), &id);
     if (env.IsExceptionPending()) return env.Undefined();
     refs[i] = valid ? snapshot->Find(id) : Snapshot::kUnknown;
   }
@@ -169,9 +175,9 @@ Napi::Value SnapshotObject::Score(const Napi::CallbackInfo& info) {
   if (snapshot == nullptr || !ToQuery(info[0], &query) || !ToRefs(info[1], &refs)) {
     return env.Undefined();
   }
-  Napi::Float32Array scores = Napi::Float32Array::New(env, refs.size());
-  const Status status = snapshot->Score(*query, refs, {}, scores.Data());
-  return status.ok() ? scores : Throw(env, status);
+  std::vector<float> scores(refs.size());
+  const Status status = snapshot->Score(*query, refs, {}, scores.data());
+  return status.ok() ? FromFloats(env, scores) : Throw(env, status);
 }
 
 Napi::Value SnapshotObject::ScoreAsync(const Napi::CallbackInfo& info) {
@@ -217,15 +223,15 @@ Napi::Value SnapshotObject::Search(const Napi::CallbackInfo& info) {
       env,
       [job] { return job->snapshot->Search(*job->query, job->k, job->limits.limits, &job->best); },
       [job](Napi::Env e) -> Napi::Value {
-        Napi::Uint32Array refs = Napi::Uint32Array::New(e, job->best.size());
-        Napi::Float32Array scores = Napi::Float32Array::New(e, job->best.size());
-        for (size_t i = 0; i < job->best.size(); i++) {
-          refs[i] = job->best[i].document;
-          scores[i] = job->best[i].score;
+        std::vector<uint32_t> refs;
+        std::vector<float> scores;
+        for (const ScoredDocument& document : job->best) {
+          refs.push_back(document.document);
+          scores.push_back(document.score);
         }
         Napi::Object result = Napi::Object::New(e);
-        result.Set("refs", refs);
-        result.Set("scores", scores);
+        result.Set("refs", FromUint32s(e, refs));
+        result.Set("scores", FromFloats(e, scores));
         return result;
       });
 }
@@ -241,8 +247,9 @@ Napi::Value SnapshotObject::Explain(const Napi::CallbackInfo& info) {
   }
   const VectorFormat& format = snapshot->format();
   if (query->dim() != format.dim) {
-    return Throw(env, Status::Error("MODEL_MISMATCH", "The query has dim %zu, but the index has dim %u.",
-                                    query->dim(), format.dim));
+    return Throw(env,
+                 Status::Error("MODEL_MISMATCH", "The query has dim %zu, but the index has dim %u.",
+                               query->dim(), format.dim));
   }
   std::vector<MaxsimDocument> documents;
   const uint32_t refs[] = {static_cast<uint32_t>(ref)};
@@ -315,11 +322,10 @@ Napi::Value SnapshotObject::Tokens(const Napi::CallbackInfo& info) {
   const Status status = snapshot->Resolve(refs, &documents);
   if (!status.ok()) return Throw(env, status);
   const VectorFormat& format = snapshot->format();
-  Napi::Float32Array vectors =
-      Napi::Float32Array::New(env, size_t{documents[0].token_count} * format.dim);
+  std::vector<float> vectors(size_t{documents[0].token_count} * format.dim);
   DecodeTokens(format.tokens, static_cast<const uint8_t*>(documents[0].tokens),
-               documents[0].token_count, format.dim, vectors.Data());
-  return vectors;
+               documents[0].token_count, format.dim, vectors.data());
+  return FromFloats(env, vectors);
 }
 
 // (from, count) -> the next `count` live refs, ascending, from `from` on

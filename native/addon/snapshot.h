@@ -1,5 +1,5 @@
-// class Snapshot: one generation of an index, as JavaScript sees it. Holds the core's snapshot until
-// close(); tasks in flight hold it too.
+// class Snapshot: one generation of an index, as JavaScript sees it. Holds the core's snapshot
+// until close(); tasks in flight hold it too.
 #ifndef MAXSIM_ADDON_SNAPSHOT_H_
 #define MAXSIM_ADDON_SNAPSHOT_H_
 

@@ -7,6 +7,8 @@
 #include "addon/convert.h"
 #include "addon/snapshot.h"
 #include "index/segment_writer.h"
+#include "maxsim/codec.h"
+#include "maxsim/query.h"
 #include "platform/crc32c.h"
 #include "platform/durable_file.h"
 #include "platform/lock_file.h"
@@ -26,19 +28,20 @@ Napi::Value FromSummary(Napi::Env env, const SegmentSummary& summary, uint64_t c
   return result;
 }
 
-// Collects typed arrays in an array of our own. Reading `from` can run JavaScript (getters, proxies),
-// so pointers are taken from the copy, afterwards.
+// Collects typed arrays in an array of our own. Reading `from` can run JavaScript (getters,
+// proxies), so pointers are taken from the copy, afterwards.
 bool Gather(const Napi::Array& from, uint32_t count, Napi::Array into, uint32_t offset) {
   const Napi::Env env = from.Env();
   for (uint32_t i = 0; i < count; i++) {
     const Napi::HandleScope scope(env);
-    into.Set(offset + i, from.Get(i));
+    into.Set(offset + i, PropertyOf(from, i));
     if (env.IsExceptionPending()) return false;
   }
   return true;
 }
 
-// (path, format, ids, vectors, records) -> Promise<{ documents, tokens, sizeBytes, headerCrc, clipped }>
+// (path, format, ids, vectors, records) -> Promise<{ documents, tokens, sizeBytes, headerCrc,
+// clipped }>
 Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
@@ -56,15 +59,16 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
   }
   const uint32_t count = ids.Length();
   if (count == 0 || vectors.Length() != count || records.Length() != count) {
-    return Throw(env, Status::Error("INVALID_ARGUMENT",
-                                    "ids, vectors and records must have one length of 1 or more, but "
-                                    "have %u, %u and %u.",
-                                    count, vectors.Length(), records.Length()));
+    return Throw(env,
+                 Status::Error("INVALID_ARGUMENT",
+                               "ids, vectors and records must have one length of 1 or more, but "
+                               "have %u, %u and %u.",
+                               count, vectors.Length(), records.Length()));
   }
   std::vector<FloatDocuments::Document> documents(count);
   for (uint32_t i = 0; i < count; i++) {
     const Napi::HandleScope scope(env);
-    if (!ToId(ids.Get(i), &documents[i].id)) {
+    if (!ToId(PropertyOf(ids, i), &documents[i].id)) {
       return Throw(env, Status::Error("INVALID_ARGUMENT",
                                       "ids[%u] must be 1 to %zu bytes of well-formed text.", i,
                                       kMaxIdBytes));
@@ -76,8 +80,8 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
   }
   for (uint32_t i = 0; i < count; i++) {
     const Napi::HandleScope scope(env);
-    if (!ToFloats(anchor.Get(i), "vectors", &documents[i].vectors) ||
-        !ToBytes(anchor.Get(count + i), "records", &documents[i].record)) {
+    if (!ToFloats(PropertyOf(anchor, i), "vectors", &documents[i].vectors) ||
+        !ToBytes(PropertyOf(anchor, count + i), "records", &documents[i].record)) {
       return env.Undefined();
     }
   }
@@ -92,8 +96,8 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
       [job](Napi::Env e) { return FromSummary(e, job->summary, job->source->clipped()); }, anchor);
 }
 
-// (path, snapshot, segments: number[]) -> Promise<same>; the live documents of those segments, bytes as
-// they are.
+// (path, snapshot, segments: number[]) -> Promise<same>; the live documents of those segments,
+// bytes as they are.
 Napi::Value MergeSegments(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
@@ -111,7 +115,7 @@ Napi::Value MergeSegments(const Napi::CallbackInfo& info) {
   const uint32_t count = segments.Length();
   for (uint32_t i = 0; i < count; i++) {
     uint64_t segment;
-    if (!ToInteger(segments.Get(i), "segment", 0,
+    if (!ToInteger(PropertyOf(segments, i), "segment", 0,
                    static_cast<double>(job->snapshot->segments().size()) - 1, &segment)) {
       return env.Undefined();
     }
@@ -126,35 +130,38 @@ Napi::Value MergeSegments(const Napi::CallbackInfo& info) {
       [job](Napi::Env e) { return FromSummary(e, job->summary, 0); });
 }
 
-// (vectors: Float32Array[]) -> Promise<number>: the largest magnitude, NaN if one is not finite
+// (vectors: Float32Array[], dim) -> Promise<number>: the largest magnitude that the int8 codec
+// would have to hold, NaN if a value is not finite
 Napi::Value LargestMagnitude(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
     std::vector<std::span<const float>> vectors;
+    uint64_t dim = 0;
     float largest = 0;
   };
   auto job = std::make_shared<Job>();
   Napi::Array vectors;
-  if (!ToArray(info[0], "vectors", &vectors)) return env.Undefined();
+  if (!ToArray(info[0], "vectors", &vectors) ||
+      !ToInteger(info[1], "dim", kMinDim, kMaxDim, &job->dim)) {
+    return env.Undefined();
+  }
   const uint32_t count = vectors.Length();
   Napi::Array anchor = Napi::Array::New(env);
   if (!Gather(vectors, count, anchor, 0)) return env.Undefined();
   job->vectors.resize(count);
   for (uint32_t i = 0; i < count; i++) {
     const Napi::HandleScope scope(env);
-    if (!ToFloats(anchor.Get(i), "vectors", &job->vectors[i])) return env.Undefined();
+    if (!ToFloats(PropertyOf(anchor, i), "vectors", &job->vectors[i])) return env.Undefined();
   }
   return StartTask(
       env,
       [job] {
-        float largest = 0, not_finite = 0;
         for (const std::span<const float> values : job->vectors) {
-          for (const float x : values) {
-            largest = std::fabs(x) > largest ? std::fabs(x) : largest;
-            not_finite += x - x;
-          }
+          const float largest =
+              LargestStoredMagnitude(values.data(), values.size() / job->dim, job->dim);
+          if (!(largest <= job->largest)) job->largest = largest;  // NaN stays
+          if (std::isnan(job->largest)) break;
         }
-        job->largest = largest + not_finite;
         return Status::Ok();
       },
       [job](Napi::Env e) -> Napi::Value { return Napi::Number::New(e, job->largest); }, anchor);
@@ -221,7 +228,8 @@ Napi::Value Crc(const Napi::CallbackInfo& info) {
 
 class LockObject : public Napi::ObjectWrap<LockObject> {
  public:
-  // (path): throws INDEX_LOCKED with `.pid` of the holder when known. Two system calls, so it is sync.
+  // (path): throws INDEX_LOCKED with `.pid` of the holder when known. Two system calls, so it is
+  // sync.
   explicit LockObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LockObject>(info) {
     const Napi::Env env = info.Env();
     std::string path;

@@ -1,5 +1,5 @@
-// Scores of token vectors that no index holds. They pass through the codec first, so that a candidate
-// scores as if it were stored.
+// Scores of token vectors that no index holds. They pass through the codec first, so that a
+// candidate scores as if it were stored.
 #include <memory>
 #include <vector>
 
@@ -38,12 +38,13 @@ bool ToJob(const Napi::CallbackInfo& info, Job* job) {
   job->token_counts.assign(counts.begin(), counts.end());
   uint64_t tokens = 0;
   for (const uint32_t count : job->token_counts) tokens += count;
-  // tokens < 2^64 / 2^10: at most 2^32 counts below 2^32... of which a JavaScript array holds fewer.
+  // tokens < 2^64 / 2^10: at most 2^32 counts below 2^32... of which a JavaScript array holds
+  // fewer.
   if (tokens > vectors.size() || tokens * job->format.dim != vectors.size()) {
-    Throw(info.Env(), Status::Error("INVALID_VECTORS",
-                                    "vectors has %zu values, but tokenCounts asks for %llu tokens of dim %u.",
-                                    vectors.size(), static_cast<unsigned long long>(tokens),
-                                    job->format.dim));
+    Throw(info.Env(),
+          Status::Error("INVALID_VECTORS",
+                        "vectors has %zu values, but tokenCounts asks for %llu tokens of dim %u.",
+                        vectors.size(), static_cast<unsigned long long>(tokens), job->format.dim));
     return false;
   }
   const Status status = CheckDim(*job->query, job->format);
@@ -61,7 +62,8 @@ Status Run(Job& job) {
   for (size_t i = 0; i < job.token_counts.size(); i++) {
     const size_t size = size_t{job.token_counts[i]} * job.format.dim;
     documents.push_back({"vectors[" + std::to_string(i) + "]",
-                         std::span<const float>(job.vectors).subspan(offset, size), {}});
+                         std::span<const float>(job.vectors).subspan(offset, size),
+                         {}});
     offset += size;
   }
   FloatDocuments source(job.format, std::move(documents));
@@ -119,7 +121,8 @@ Napi::Value ExplainVectors(const Napi::CallbackInfo& info) {
 
 void ExportVectors(Napi::Env env, Napi::Object exports) {
   exports.Set("scoreVectors", Napi::Function::New(env, ScoreVectors, "scoreVectors"));
-  exports.Set("scoreVectorsAsync", Napi::Function::New(env, ScoreVectorsAsync, "scoreVectorsAsync"));
+  exports.Set("scoreVectorsAsync",
+              Napi::Function::New(env, ScoreVectorsAsync, "scoreVectorsAsync"));
   exports.Set("explainVectors", Napi::Function::New(env, ExplainVectors, "explainVectors"));
 }
 

@@ -117,6 +117,11 @@ void AddPeaks(std::vector<Measurement>& all) {
     if (std::strcmp(c.kernels->name, "avx512") == 0) {
       add("avx512 int8 peak", PeakVnni512);
       add("avx512 f32 peak", PeakFma512);
+#if defined(MAXSIM_AVXVNNI)
+    } else if (std::strcmp(c.kernels->name, "avxvnni") == 0) {
+      add("avxvnni int8 peak", PeakVnni256);
+      add("avxvnni f32 peak", PeakFma256);
+#endif
     } else if (std::strcmp(c.kernels->name, "avx2") == 0) {
       add("avx2 int8 peak", PeakMaddubs256);
       add("avx2 f32 peak", PeakFma256);

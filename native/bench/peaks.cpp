@@ -22,6 +22,7 @@ namespace {
 
 #define VNNI512(n) "vpdpbusd %%zmm12, %%zmm13, %%zmm" n "\n\t"
 #define FMA512(n) "vfmadd231ps %%zmm12, %%zmm13, %%zmm" n "\n\t"
+#define VNNI256(n) "%{vex%} vpdpbusd %%ymm12, %%ymm13, %%ymm" n "\n\t"
 #define FMA256(n) "vfmadd231ps %%ymm12, %%ymm13, %%ymm" n "\n\t"
 #define MADDUBS256(n)                                                              \
   "vpmaddubsw %%ymm12, %%ymm13, %%ymm14\n\tvpmaddwd %%ymm12, %%ymm14, %%ymm14\n\t" \
@@ -42,6 +43,14 @@ uint64_t PeakFma512(uint64_t rounds) {
   LOOP(FMA512);
   return multiply_adds;
 }
+
+#if defined(MAXSIM_AVXVNNI)
+uint64_t PeakVnni256(uint64_t rounds) {
+  const uint64_t multiply_adds = rounds * kPerRound * 32;
+  LOOP(VNNI256);
+  return multiply_adds;
+}
+#endif
 
 uint64_t PeakMaddubs256(uint64_t rounds) {
   const uint64_t multiply_adds = rounds * kPerRound * 32;

@@ -10,6 +10,7 @@ namespace maxsim {
 // run.
 uint64_t PeakVnni512(uint64_t rounds);     // vpdpbusd zmm
 uint64_t PeakFma512(uint64_t rounds);      // vfmadd231ps zmm
+uint64_t PeakVnni256(uint64_t rounds);     // vpdpbusd ymm, VEX-encoded
 uint64_t PeakMaddubs256(uint64_t rounds);  // vpmaddubsw + vpmaddwd + vpaddd ymm
 uint64_t PeakFma256(uint64_t rounds);      // vfmadd231ps ymm
 

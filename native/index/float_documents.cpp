@@ -7,15 +7,11 @@
 namespace maxsim {
 namespace {
 
-// Unit-length vectors may lose the tip of a rare large component; anything else is no embedding that
-// the scale was chosen for. 0.001 leaves room for norms computed in f16.
+// Unit-length vectors may lose the tip of a rare large component; anything else is no embedding
+// that the scale was chosen for. 0.001 leaves room for norms computed in f16.
 constexpr double kUnitNorm = 1.001;
 
-double Norm(std::span<const float> token) {
-  double sum = 0;
-  for (const float x : token) sum += static_cast<double>(x) * x;
-  return std::sqrt(sum);
-}
+constexpr double kMaxLength = kMaxMagnitude;
 
 }  // namespace
 
@@ -34,31 +30,30 @@ Status FloatDocuments::Validate() const {
     }
     for (size_t token = 0; token < tokens; token++) {
       const std::span<const float> row = vectors.subspan(token * dim, dim);
-      // One pass without branches: x - x is 0 only for finite x.
-      float largest = 0, not_finite = 0;
-      for (const float x : row) {
-        const float size = std::fabs(x);
-        largest = size > largest ? size : largest;
-        not_finite += x - x;
-      }
-      const bool finite = not_finite == 0;
-      if (finite && (!int8 || largest < limit)) continue;
-      for (size_t i = 0; i < dim; i++) {
-        const bool bad = finite ? std::fabs(row[i]) >= limit : !std::isfinite(row[i]);
-        if (!bad) continue;
-        if (!finite) {
-          return Status::Error("INVALID_VECTORS",
-                               "document \"%s\": value %zu of token %zu is %g, expected a finite one.",
-                               document.id.c_str(), i, token, static_cast<double>(row[i]));
+      double squares = 0;
+      for (const float x : row) squares += static_cast<double>(x) * x;
+      if (!(squares <= kMaxLength * kMaxLength)) {  // NaN and infinity too
+        size_t at = 0;
+        for (size_t i = 0; i < dim && std::isfinite(row[at]); i++) {
+          if (!(std::fabs(row[i]) <= std::fabs(row[at]))) at = i;
         }
-        if (Norm(row) <= kUnitNorm) break;
-        return Status::Error("VECTOR_OUT_OF_RANGE",
-                             "document \"%s\": value %zu of token %zu is %g, but the index's int8 codec "
-                             "holds -%g to %g and the token is not of unit length.",
-                             document.id.c_str(), i, token, static_cast<double>(row[i]),
-                             127.0 * static_cast<double>(format_.tokens.scale),
-                             127.0 * static_cast<double>(format_.tokens.scale));
+        return Status::Error(
+            "INVALID_VECTORS",
+            "document \"%s\": value %zu of token %zu is %g, expected finite values "
+            "and a length of at most %g.",
+            document.id.c_str(), at, token, static_cast<double>(row[at]), kMaxLength);
       }
+      if (!int8 || squares <= kUnitNorm * kUnitNorm) continue;
+      const float largest = LargestStoredMagnitude(row.data(), 1, dim);
+      if (largest < limit) continue;
+      return Status::Error(
+          "VECTOR_OUT_OF_RANGE",
+          "document \"%s\": token %zu has length %g and a component of %g after the codec's "
+          "rotation, but the index's int8 codec holds -%g to %g and clamps only unit-length "
+          "tokens.",
+          document.id.c_str(), token, std::sqrt(squares), static_cast<double>(largest),
+          127.0 * static_cast<double>(format_.tokens.scale),
+          127.0 * static_cast<double>(format_.tokens.scale));
     }
   }
   return Status::Ok();

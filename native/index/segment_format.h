@@ -7,10 +7,10 @@
 //   id table        u32[slots]: open addressing, linear probing; a slot holds ordinal + 1, or 0
 //   records         opaque bytes, back to back
 //
-// The layout is canonical: sections stand in this order, each at the next multiple of 64, blocks and
-// strings follow each other without gaps (token blocks at the next multiple of 64), padding is zero and
-// the file ends with its last section. So every byte has exactly one right value or a checksum.
-// Little-endian throughout.
+// The layout is canonical: sections stand in this order, each at the next multiple of 64, blocks
+// and strings follow each other without gaps (token blocks at the next multiple of 64), padding is
+// zero and the file ends with its last section. So every byte has exactly one right value or a
+// checksum. Little-endian throughout.
 #ifndef MAXSIM_INDEX_SEGMENT_FORMAT_H_
 #define MAXSIM_INDEX_SEGMENT_FORMAT_H_
 

@@ -84,7 +84,8 @@ Status SegmentReader::ValidateHeader(const SegmentExpectation& expected) const {
   }
   if (header.version != kSegmentVersion || header.header_size != sizeof(SegmentHeader) ||
       header.section_count != kSectionCount) {
-    return Corrupt("header", 8, "version %u, header size %u and %u sections found, expected %u, %zu, %u",
+    return Corrupt("header", 8,
+                   "version %u, header size %u and %u sections found, expected %u, %zu, %u",
                    header.version, header.header_size, header.section_count, kSegmentVersion,
                    sizeof(SegmentHeader), static_cast<unsigned>(kSectionCount));
   }
@@ -92,8 +93,8 @@ Status SegmentReader::ValidateHeader(const SegmentExpectation& expected) const {
   if (header.codec != static_cast<uint32_t>(format.tokens.codec) || header.dim != format.dim ||
       header.scale != format.tokens.scale) {
     return Corrupt("header", offsetof(SegmentHeader, codec),
-                   "codec %u, dim %u, scale %.9g found, the manifest says %u, %u, %.9g", header.codec,
-                   header.dim, static_cast<double>(header.scale),
+                   "codec %u, dim %u, scale %.9g found, the manifest says %u, %u, %.9g",
+                   header.codec, header.dim, static_cast<double>(header.scale),
                    static_cast<unsigned>(format.tokens.codec), format.dim,
                    static_cast<double>(format.tokens.scale));
   }
@@ -157,11 +158,12 @@ Status SegmentReader::ValidateSections() const {
   const uint64_t slots_size = IdTableSlots(header_.document_count) * sizeof(uint32_t);
   if (header_.sections[kDocuments].size != table_size ||
       header_.sections[kIdTable].size != slots_size) {
-    return Corrupt("header", offsetof(SegmentHeader, sections),
-                   "document table of %llu and id table of %llu bytes found, expected %llu and %llu",
-                   static_cast<ull>(header_.sections[kDocuments].size),
-                   static_cast<ull>(header_.sections[kIdTable].size), static_cast<ull>(table_size),
-                   static_cast<ull>(slots_size));
+    return Corrupt(
+        "header", offsetof(SegmentHeader, sections),
+        "document table of %llu and id table of %llu bytes found, expected %llu and %llu",
+        static_cast<ull>(header_.sections[kDocuments].size),
+        static_cast<ull>(header_.sections[kIdTable].size), static_cast<ull>(table_size),
+        static_cast<ull>(slots_size));
   }
   // Tokens and records are read with their blocks, in ValidateDocuments.
   for (const Section i : {kDocuments, kIds, kIdTable}) {
@@ -175,7 +177,8 @@ Status SegmentReader::ValidateSections() const {
   return Status::Ok();
 }
 
-// Entries follow each other without gaps, so a running end is all that bounds, overlap and order need.
+// Entries follow each other without gaps, so a running end is all that bounds, overlap and order
+// need.
 Status SegmentReader::ValidateDocuments() const {
   const uint64_t row_bytes = TokenBytes(static_cast<Codec>(header_.codec), header_.dim);
   const uint64_t table = header_.sections[kDocuments].offset;
@@ -202,8 +205,8 @@ Status SegmentReader::ValidateDocuments() const {
     if (entry.id_offset != ids_end || entry.id_size == 0 || entry.id_size > kMaxIdBytes ||
         entry.id_size > ids.size - ids_end) {
       return Corrupt("document table", place,
-                     "document %u has an id of %u bytes at %llu, expected 1 to %zu at %llu of %llu", i,
-                     entry.id_size, static_cast<ull>(entry.id_offset), kMaxIdBytes,
+                     "document %u has an id of %u bytes at %llu, expected 1 to %zu at %llu of %llu",
+                     i, entry.id_size, static_cast<ull>(entry.id_offset), kMaxIdBytes,
                      static_cast<ull>(ids_end), static_cast<ull>(ids.size));
     }
     if (entry.record_offset != records_end || entry.record_size > records.size - records_end) {
@@ -237,13 +240,13 @@ Status SegmentReader::ValidateDocuments() const {
   }
   if (tokens_end != tokens.size || ids_end != ids.size || records_end != records.size ||
       token_count != header_.token_count) {
-    return Corrupt("document table", table,
-                   "%llu tokens in %llu bytes, %llu id and %llu record bytes found, expected %llu in "
-                   "%llu, %llu and %llu",
-                   static_cast<ull>(token_count), static_cast<ull>(tokens_end),
-                   static_cast<ull>(ids_end), static_cast<ull>(records_end),
-                   static_cast<ull>(header_.token_count), static_cast<ull>(tokens.size),
-                   static_cast<ull>(ids.size), static_cast<ull>(records.size));
+    return Corrupt(
+        "document table", table,
+        "%llu tokens in %llu bytes, %llu id and %llu record bytes found, expected %llu in "
+        "%llu, %llu and %llu",
+        static_cast<ull>(token_count), static_cast<ull>(tokens_end), static_cast<ull>(ids_end),
+        static_cast<ull>(records_end), static_cast<ull>(header_.token_count),
+        static_cast<ull>(tokens.size), static_cast<ull>(ids.size), static_cast<ull>(records.size));
   }
   if (tokens_crc != tokens.crc32c || records_crc != records.crc32c) {
     return Corrupt("header", offsetof(SegmentHeader, sections),
@@ -260,8 +263,8 @@ Status SegmentReader::ValidateIdTable() const {
   for (uint64_t slot = 0; slot <= slot_mask_; slot++) {
     if (slots_[slot] > header_.document_count) {
       return Corrupt("id table", section.offset + slot * sizeof(uint32_t),
-                     "slot %llu names document %u of %llu", static_cast<ull>(slot), slots_[slot] - 1,
-                     static_cast<ull>(header_.document_count));
+                     "slot %llu names document %u of %llu", static_cast<ull>(slot),
+                     slots_[slot] - 1, static_cast<ull>(header_.document_count));
     }
     used += slots_[slot] != 0 ? 1 : 0;
   }

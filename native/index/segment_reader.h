@@ -1,5 +1,5 @@
-// A segment file, mapped and proven whole before its first byte is used: after Open every accessor is
-// plain pointer arithmetic that cannot leave the file. Immutable and thread-safe.
+// A segment file, mapped and proven whole before its first byte is used: after Open every accessor
+// is plain pointer arithmetic that cannot leave the file. Immutable and thread-safe.
 #ifndef MAXSIM_INDEX_SEGMENT_READER_H_
 #define MAXSIM_INDEX_SEGMENT_READER_H_
 

@@ -87,12 +87,14 @@ Status Measure(const DocumentSource& source, std::vector<DocumentEntry>& entries
     const std::string_view id = source.Id(i);
     const std::span<const uint8_t> record = source.Record(i);
     if (id.empty() || id.size() > kMaxIdBytes) {
-      return Status::Error("INVALID_ARGUMENT", "document %zu has an id of %zu bytes, expected 1 to %zu.",
-                           i, id.size(), kMaxIdBytes);
+      return Status::Error("INVALID_ARGUMENT",
+                           "document %zu has an id of %zu bytes, expected 1 to %zu.", i, id.size(),
+                           kMaxIdBytes);
     }
     if (record.size() > UINT32_MAX) {
-      return Status::Error("INVALID_ARGUMENT", "document %zu has a record of %zu bytes, at most %u fit.",
-                           i, record.size(), UINT32_MAX);
+      return Status::Error("INVALID_ARGUMENT",
+                           "document %zu has a record of %zu bytes, at most %u fit.", i,
+                           record.size(), UINT32_MAX);
     }
     entry.id_offset = id_offset;
     entry.id_size = static_cast<uint32_t>(id.size());

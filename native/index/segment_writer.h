@@ -15,8 +15,8 @@
 
 namespace maxsim {
 
-// Documents in the order they will have. Read several times over, so everything it returns must stay
-// the same until the segment is written; views need to live until the next call only.
+// Documents in the order they will have. Read several times over, so everything it returns must
+// stay the same until the segment is written; views need to live until the next call only.
 class DocumentSource {
  public:
   virtual ~DocumentSource() = default;
@@ -35,8 +35,8 @@ struct SegmentSummary {
   uint32_t header_crc32c = 0;
 };
 
-// Fails with INVALID_ARGUMENT (an id twice, an id or a count out of bounds) or IO_ERROR; then nothing
-// is left behind.
+// Fails with INVALID_ARGUMENT (an id twice, an id or a count out of bounds) or IO_ERROR; then
+// nothing is left behind.
 Status WriteSegment(const std::string& path, const VectorFormat& format, DocumentSource& source,
                     SegmentSummary* summary);
 
@@ -53,8 +53,8 @@ class FloatDocuments : public DocumentSource {
       : format_(format), documents_(std::move(documents)) {}
 
   // Call once before WriteSegment. INVALID_VECTORS: a shape or a value that is not finite.
-  // VECTOR_OUT_OF_RANGE: a component beyond the int8 range in a token that is not of unit length, so
-  // that clamping would change more than the codec promises.
+  // VECTOR_OUT_OF_RANGE: a component beyond the int8 range in a token that is not of unit length,
+  // so that clamping would change more than the codec promises.
   Status Validate() const;
   // Components clamped to the int8 range so far.
   uint64_t clipped() const { return clipped_; }
@@ -76,8 +76,8 @@ class FloatDocuments : public DocumentSource {
   uint64_t clipped_ = 0;
 };
 
-// The seed of the id tables this process writes, from the system's entropy: one seed for all, so that a
-// lookup across segments hashes its id once.
+// The seed of the id tables this process writes, from the system's entropy: one seed for all, so
+// that a lookup across segments hashes its id once.
 uint64_t IdHashSeed();
 
 }  // namespace maxsim

@@ -39,8 +39,7 @@ Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
       }
     }
     // The name alone is not proof: the header's checksum covers those of all sections.
-    const bool same = known != nullptr &&
-                      known->reader->header().crc32c == spec.header_crc32c &&
+    const bool same = known != nullptr && known->reader->header().crc32c == spec.header_crc32c &&
                       known->reader->document_count() == spec.documents &&
                       known->reader->token_count() == spec.tokens &&
                       known->reader->format().dim == format.dim &&
@@ -117,7 +116,8 @@ Status Snapshot::Resolve(std::span<const uint32_t> refs,
     uint32_t ordinal;
     const uint32_t ref = refs[i];
     if (!Locate(ref, &segment, &ordinal)) {
-      return Status::Error("INVALID_ARGUMENT", "refs[%zu] is %u, which is no live document.", i, ref);
+      return Status::Error("INVALID_ARGUMENT", "refs[%zu] is %u, which is no live document.", i,
+                           ref);
     }
     (*documents)[i] = segment->reader->Document(ordinal);
   }

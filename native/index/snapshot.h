@@ -1,6 +1,7 @@
-// One generation of an index, immutable: segments, newest last, and which of their documents are dead.
-// A document is addressed by its ref: its segment's base plus its ordinal. Thread-safe; whoever holds a
-// shared_ptr to it keeps all its data, whatever a writer does to the directory meanwhile.
+// One generation of an index, immutable: segments, newest last, and which of their documents are
+// dead. A document is addressed by its ref: its segment's base plus its ordinal. Thread-safe;
+// whoever holds a shared_ptr to it keeps all its data, whatever a writer does to the directory
+// meanwhile.
 #ifndef MAXSIM_INDEX_SNAPSHOT_H_
 #define MAXSIM_INDEX_SNAPSHOT_H_
 
@@ -73,7 +74,8 @@ class Snapshot {
 
   // The live document's ref, or kUnknown.
   uint32_t Find(std::string_view id) const;
-  // The segment that holds `ref`, and the ordinal there; false unless `ref` is that of a live document.
+  // The segment that holds `ref`, and the ordinal there; false unless `ref` is that of a live
+  // document.
   bool Locate(uint32_t ref, const Segment** segment, uint32_t* ordinal) const;
   // INVALID_ARGUMENT naming the first ref that is out of range or dead.
   Status Resolve(std::span<const uint32_t> refs, std::vector<MaxsimDocument>* documents) const;

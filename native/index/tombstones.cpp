@@ -32,18 +32,20 @@ Status Tombstones::Open(const std::string& path, uint64_t document_count, uint64
   TombstoneHeader header;
   if (file->size() < sizeof(header)) {
     return Status::Error("CORRUPT_INDEX",
-                         "%s: corrupt header at byte 0: the file has %zu bytes, expected %llu.", name,
-                         file->size(), static_cast<ull>(sizeof(header) + bitmap_size));
+                         "%s: corrupt header at byte 0: the file has %zu bytes, expected %llu.",
+                         name, file->size(), static_cast<ull>(sizeof(header) + bitmap_size));
   }
   std::memcpy(&header, file->data(), sizeof(header));
   if (std::memcmp(header.magic, kTombstoneMagic, sizeof(kTombstoneMagic)) != 0) {
     return Status::Error("CORRUPT_INDEX",
-                         "%s: corrupt header at byte 0: the file does not start with MAXSIMDD.", name);
+                         "%s: corrupt header at byte 0: the file does not start with MAXSIMDD.",
+                         name);
   }
   if (header.version > kTombstoneVersion) {
-    return Status::Error("UNSUPPORTED_FORMAT",
-                         "%s: tombstone format version %u; this release of maxsim reads version %u.",
-                         name, header.version, kTombstoneVersion);
+    return Status::Error(
+        "UNSUPPORTED_FORMAT",
+        "%s: tombstone format version %u; this release of maxsim reads version %u.", name,
+        header.version, kTombstoneVersion);
   }
   const uint32_t crc = Crc32c(&header, offsetof(TombstoneHeader, crc32c));
   if (crc != header.crc32c) {
@@ -54,17 +56,18 @@ Status Tombstones::Open(const std::string& path, uint64_t document_count, uint64
   }
   if (header.version != kTombstoneVersion || header.header_size != sizeof(header) ||
       header.document_count != document_count || header.dead_count != dead_count) {
-    return Status::Error("CORRUPT_INDEX",
-                         "%s: corrupt header at byte 8: version %u, %llu of %llu documents dead found; "
-                         "the manifest says %llu of %llu.",
-                         name, header.version, static_cast<ull>(header.dead_count),
-                         static_cast<ull>(header.document_count), static_cast<ull>(dead_count),
-                         static_cast<ull>(document_count));
+    return Status::Error(
+        "CORRUPT_INDEX",
+        "%s: corrupt header at byte 8: version %u, %llu of %llu documents dead found; "
+        "the manifest says %llu of %llu.",
+        name, header.version, static_cast<ull>(header.dead_count),
+        static_cast<ull>(header.document_count), static_cast<ull>(dead_count),
+        static_cast<ull>(document_count));
   }
   if (file->size() - sizeof(header) != bitmap_size) {
     return Status::Error("CORRUPT_INDEX",
-                         "%s: corrupt bitmap at byte 64: the file has %zu bytes, expected %llu.", name,
-                         file->size(), static_cast<ull>(sizeof(header) + bitmap_size));
+                         "%s: corrupt bitmap at byte 64: the file has %zu bytes, expected %llu.",
+                         name, file->size(), static_cast<ull>(sizeof(header) + bitmap_size));
   }
   std::shared_ptr<Tombstones> tombstones(new Tombstones());
   const uint8_t* bitmap = file->data() + sizeof(header);
@@ -72,8 +75,8 @@ Status Tombstones::Open(const std::string& path, uint64_t document_count, uint64
   tombstones->dead_count_ = dead_count;
   const uint32_t bitmap_crc = Crc32c(tombstones->bitmap_.data(), bitmap_size);
   const uint64_t found = CountBits(tombstones->bitmap_);
-  const bool excess = document_count % 8 != 0 &&
-                      (tombstones->bitmap_.back() >> (document_count % 8)) != 0;
+  const bool excess =
+      document_count % 8 != 0 && (tombstones->bitmap_.back() >> (document_count % 8)) != 0;
   if (bitmap_crc != header.bitmap_crc32c || found != dead_count || excess) {
     return Status::Error("CORRUPT_INDEX",
                          "%s: corrupt bitmap at byte 64: checksum %08x with %llu bits set%s found, "
@@ -92,8 +95,8 @@ Status Tombstones::Write(const std::string& path, uint32_t document_count,
   const std::span<uint8_t> bitmap = std::span(bytes).subspan(sizeof(TombstoneHeader));
   for (const uint32_t ordinal : dead) {
     if (ordinal >= document_count) {
-      return Status::Error("INVALID_ARGUMENT", "document %u is dead, but there are only %u.", ordinal,
-                           document_count);
+      return Status::Error("INVALID_ARGUMENT", "document %u is dead, but there are only %u.",
+                           ordinal, document_count);
     }
     bitmap[ordinal >> 3] = static_cast<uint8_t>(bitmap[ordinal >> 3] | (1u << (ordinal & 7)));
   }

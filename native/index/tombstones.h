@@ -1,5 +1,5 @@
-// Which documents of a segment are dead: a bitmap in an immutable file of its own, one for every commit
-// that deletes from the segment.
+// Which documents of a segment are dead: a bitmap in an immutable file of its own, one for every
+// commit that deletes from the segment.
 //
 //   TombstoneHeader, then ceil(document_count / 8) bytes: bit i % 8 of byte i / 8 is document i;
 //   bits beyond document_count are 0.

@@ -12,6 +12,8 @@ namespace maxsim {
 // Bytes of one stored token.
 size_t TokenBytes(Codec codec, size_t dim);
 
+// int8 is the rotation of rotation.h, then one byte per dim, round(value / scale) + 128.
+
 // Encodes row-major [token_count][dim] floats into token_count * TokenBytes bytes. int8 rounds half
 // to even and clamps to [-127, 127]; returns how many components were clamped (0 for f32).
 size_t EncodeTokens(TokenFormat format, const float* tokens, size_t token_count, size_t dim,
@@ -20,6 +22,10 @@ size_t EncodeTokens(TokenFormat format, const float* tokens, size_t token_count,
 // The inverse: token_count * dim floats (padding dropped).
 void DecodeTokens(TokenFormat format, const uint8_t* bytes, size_t token_count, size_t dim,
                   float* tokens);
+
+// The largest magnitude that int8 would have to hold of these tokens, NaN if one is not finite:
+// what a scale is chosen from.
+float LargestStoredMagnitude(const float* tokens, size_t token_count, size_t dim);
 
 }  // namespace maxsim
 

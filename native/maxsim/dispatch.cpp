@@ -33,8 +33,15 @@ std::vector<KernelCandidate> CandidatesByPriority() {
                                                  {"avx512dq", cpu.avx512dq},
                                                  {"avx512_vnni", cpu.avx512vnni}}));
 #endif
+#if defined(MAXSIM_AVXVNNI)
+  candidates.push_back(
+      Candidate(kMaxsimAvxVnni, {{"avx2", cpu.avx2}, {"fma", cpu.fma}, {"avx_vnni", cpu.avxvnni}}));
+#endif
 #if defined(MAXSIM_AVX2)
   candidates.push_back(Candidate(kMaxsimAvx2, {{"avx2", cpu.avx2}, {"fma", cpu.fma}}));
+#endif
+#if defined(MAXSIM_NEON)
+  candidates.push_back(Candidate(kMaxsimNeon, {{"asimddp", cpu.dotprod}}));
 #endif
   candidates.push_back(Candidate(kMaxsimScalar, {}));
   return candidates;

@@ -31,8 +31,8 @@ struct MaxsimDocument {
 
 struct MaxsimQueryInt8 {
   const int8_t* tokens;  // int8 layout above, 64-byte aligned; |value| <= 127 (8-bit) or 63 (7-bit)
-  const int32_t* bias;   // [block][16]: -128 * sum of the token's values; the accumulators start
-                        // here, so an accumulator ends as the exact signed dot product
+  const int32_t* bias;   // [block][16]: -128 * sum of the token's values; accumulators of unsigned
+                         // bytes start here, and end as the exact signed dot product
   const float* scale;    // [block][16]: query scale of each token; 0 in unused lanes
   float document_scale;  // the codec's scale: float value = (byte - 128) * document_scale
   uint32_t block_count;  // ceil(query tokens / 16), 1..64
@@ -57,14 +57,16 @@ typedef void (*MaxsimScoreF32)(const struct MaxsimQueryF32* query,
                                float* scores);
 
 struct MaxsimKernels {
-  const char* name;  // what MAXSIM_ISA selects: "scalar", "avx2", "avx512"
+  const char* name;  // what MAXSIM_ISA selects: "scalar", "avx2", "avxvnni", ...
   MaxsimScoreInt8 score_int8;
   MaxsimScoreF32 score_f32;
 };
 
 extern const struct MaxsimKernels kMaxsimScalar;
-extern const struct MaxsimKernels kMaxsimAvx2;    // AVX2 + FMA
-extern const struct MaxsimKernels kMaxsimAvx512;  // AVX-512 F, BW, VL, DQ, VNNI
+extern const struct MaxsimKernels kMaxsimAvx2;     // AVX2 + FMA
+extern const struct MaxsimKernels kMaxsimAvxVnni;  // AVX2 + FMA + AVX-VNNI
+extern const struct MaxsimKernels kMaxsimAvx512;   // AVX-512 F, BW, VL, DQ, VNNI
+extern const struct MaxsimKernels kMaxsimNeon;     // Armv8.2 + dot product
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "maxsim/rotation.h"
 #include "maxsim/round.h"
 
 namespace maxsim {
@@ -67,25 +68,30 @@ PreparedQuery::PreparedQuery(const float* tokens, size_t token_count, size_t dim
       f32_tokens_(AllocateZeros<float>(block_count_ * kMaxsimLanes * padded_dim_)),
       weight_(AllocateZeros<float>(block_count_ * kMaxsimLanes)) {
   const float limit = bits == 7 ? 63.f : 127.f;
-  for (size_t token = 0; token < token_count; token++) {
-    const float* values = tokens + token * dim;
-    const size_t block = token / kMaxsimLanes, lane = token % kMaxsimLanes;
-    const size_t block_start = block * kMaxsimLanes * padded_dim_;
-
-    float* f32_lane = f32_tokens_.get() + block_start + lane;
-    for (size_t d = 0; d < dim; d++) f32_lane[d * kMaxsimLanes] = values[d];
-    weight_[token] = 1.f;
-
-    const float largest = LargestMagnitude(values, dim);
-    if (largest < kTiny) continue;
-    int8_t quantised[kMaxDim] = {};
-    const int32_t sum = Quantise(values, dim, limit / largest, quantised);
-    int8_t* int8_lane = int8_tokens_.get() + block_start + lane * 4;
-    for (size_t d = 0; d < padded_dim_; d += 4, int8_lane += kMaxsimLanes * 4) {
-      std::memcpy(int8_lane, quantised + d, 4);
+  const auto rotated = std::make_unique_for_overwrite<float[]>(dim * kMaxsimLanes);
+  for (size_t block = 0; block < block_count_; block++) {
+    const size_t first = block * kMaxsimLanes, block_start = first * padded_dim_;
+    const size_t count = std::min<size_t>(kMaxsimLanes, token_count - first);
+    float* f32_block = f32_tokens_.get() + block_start;
+    TokensToLanes(tokens + first * dim, count, dim, f32_block);
+    std::copy_n(f32_block, dim * kMaxsimLanes, rotated.get());
+    RotateLanes(rotated.get(), dim);  // as the documents' tokens were, see codec.h
+    for (size_t lane = 0; lane < count; lane++) {
+      const size_t token = first + lane;
+      weight_[token] = 1.f;
+      float values[kMaxDim];
+      for (size_t d = 0; d < dim; d++) values[d] = rotated[d * kMaxsimLanes + lane];
+      const float largest = LargestMagnitude(values, dim);
+      if (largest < kTiny) continue;
+      int8_t quantised[kMaxDim] = {};
+      const int32_t sum = Quantise(values, dim, limit / largest, quantised);
+      int8_t* int8_lane = int8_tokens_.get() + block_start + lane * 4;
+      for (size_t d = 0; d < padded_dim_; d += 4, int8_lane += kMaxsimLanes * 4) {
+        std::memcpy(int8_lane, quantised + d, 4);
+      }
+      bias_[token] = -128 * sum;  // documents are stored + 128
+      scale_[token] = largest / limit;
     }
-    bias_[token] = -128 * sum;  // documents are stored + 128
-    scale_[token] = largest / limit;
   }
 }
 

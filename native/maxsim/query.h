@@ -14,6 +14,8 @@ namespace maxsim {
 inline constexpr size_t kMinDim = 8, kMaxDim = 1024;
 inline constexpr size_t kMaxQueryTokens = 1024;
 inline constexpr size_t kMaxDocumentTokens = 65535;
+// Larger components are no embeddings; below it no product, sum or rotation in f32 can overflow.
+inline constexpr float kMaxMagnitude = 1e15f;
 
 // Rows are stored and scored at the next multiple of 4: one VNNI step takes 4 dims.
 inline constexpr size_t PaddedDim(size_t dim) { return (dim + 3) & ~size_t{3}; }

@@ -2,7 +2,8 @@
  * Test collections in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv. Every line is
  * checked; a bad one is named by file and line, and the caller decides whether the good ones go on.
  */
-import { open, readFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkId } from '../check.js';
 import { MaxSimError, show } from '../errors.js';
@@ -93,14 +94,14 @@ export async function readCollection(directory: string, split = 'test'): Promise
   return { corpus, queries: queries.filter((query) => judgements.has(query.id)), judgements };
 }
 
-async function* readJsonLines<T>(
+/** Lines of a jsonl file that hold something, one by one; `parse` throws for a record it cannot use. */
+export async function* readJsonLines<T>(
   file: string,
   parse: (record: Record<string, unknown>) => T,
 ): AsyncGenerator<Line<T>> {
   let number = 0;
   try {
-    const handle = await open(file);
-    for await (const line of handle.readLines()) {
+    for await (const line of readLines(file)) {
       number += 1;
       const text = number === 1 ? line.replace(/^\uFEFF/, '') : line;
       if (text.trim() !== '') yield parseLine(file, number, text, parse);
@@ -108,6 +109,20 @@ async function* readJsonLines<T>(
   } catch (cause) {
     throw cause instanceof MaxSimError ? cause : unreadable(file, cause);
   }
+}
+
+/** Splits at line feeds only: readline also breaks at U+2028 (Node 24), which JSON strings may hold. */
+async function* readLines(file: string): AsyncGenerator<string> {
+  let pending: string[] = [];
+  for await (const piece of createReadStream(file, { encoding: 'utf8', highWaterMark: 1 << 18 })) {
+    const [end = '', ...rest] = (piece as string).split('\n');
+    pending.push(end);
+    for (const start of rest) {
+      yield pending.join('');
+      pending = [start];
+    }
+  }
+  yield pending.join('');
 }
 
 function parseLine<T>(

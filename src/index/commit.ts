@@ -43,6 +43,12 @@ export type CommitCounts = {
   clippedComponents: number;
 };
 
+export type Committed = {
+  next: Generation | null;
+  counts: CommitCounts;
+  obsolete: string[];
+};
+
 /** Set on the error of a commit of which it is unknown whether it survives a power loss. */
 export class UncertainCommit extends MaxSimError {}
 
@@ -73,14 +79,15 @@ export async function openGeneration(
 }
 
 /**
- * Applies `changes`; `next` is null when there was nothing to do. On failure the old generation stays
+ * Applies `changes`; `next` is null when there was nothing to do. `obsolete` lists the files that no
+ * manifest needs any more, to be removed once nobody starts from the old generation. On failure the old generation stays
  * current and what was written is removed. Throws VECTOR_OUT_OF_RANGE, INVALID_VECTORS, IO_ERROR.
  */
 export async function commit(
   directory: string,
   current: Generation,
   changes: Changes,
-): Promise<{ next: Generation | null; counts: CommitCounts }> {
+): Promise<Committed> {
   const attempt = new Attempt(directory, current);
   try {
     return await attempt.run(changes);
@@ -103,7 +110,7 @@ class Attempt {
     this.generation = current.manifest.generation + 1;
   }
 
-  async run(changes: Changes): Promise<{ next: Generation | null; counts: CommitCounts }> {
+  async run(changes: Changes): Promise<Committed> {
     const { snapshot } = this.current;
     const ids = [...changes.add.map((document) => document.id), ...changes.delete];
     const refs = snapshot.find(ids);
@@ -127,10 +134,17 @@ class Attempt {
     await this.merge(changes.compact);
     if (this.written.length === 0 && this.sameSegments()) {
       this.opened?.close();
-      return { next: null, counts };
+      return { next: null, counts, obsolete: [] };
     }
     await writeManifest(this.directory, this.manifest);
-    return { next: { manifest: this.manifest, snapshot: this.opened as NativeSnapshot }, counts };
+    const needed = filesOf(this.manifest);
+    return {
+      next: { manifest: this.manifest, snapshot: this.opened as NativeSnapshot },
+      counts,
+      obsolete: [...filesOf(this.current.manifest), ...this.written].filter(
+        (file) => !needed.has(file),
+      ),
+    };
   }
 
   /** Removes what was written, unless the manifest on disk lists it already. */
@@ -272,12 +286,15 @@ function toEntry(file: string, { documents, tokens, headerCrc }: SegmentSizes): 
 }
 
 async function chooseScale(vectors: readonly Float32Array[], dim: number): Promise<number> {
-  const largest = await nativeAsync(() => loadAddon().largestMagnitude(vectors));
+  const largest = await nativeAsync(() => loadAddon().largestMagnitude(vectors, dim));
   const tokens = vectors.reduce((sum, values) => sum + values.length / dim, 0);
   // Not finite: writing the segment refuses it, naming the document.
   if (!(largest > 0) || largest === Number.POSITIVE_INFINITY) return DEFAULT_INT8_SCALE;
   if (largest > 1) return Math.fround((largest * HEADROOM) / 127);
-  const range = tokens < ENOUGH_TOKENS ? 1 : Math.min(1, largest * HEADROOM);
+  // Rotated unit vectors are spread like normal variables of deviation 1 / sqrt(dim): a few tokens
+  // say little about the largest that will come, five deviations do.
+  const expected = tokens < ENOUGH_TOKENS ? 5 / Math.sqrt(dim) : 0;
+  const range = Math.min(1, Math.max(largest * HEADROOM, expected));
   return Math.max(2 ** -126, Math.fround(range / 127));
 }
 

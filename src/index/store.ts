@@ -3,8 +3,8 @@
  * it changes, manifest.ts what a generation is.
  */
 import { setImmediate } from 'node:timers/promises';
-import { checkArray, checkId, checkInteger, checkOptions, checkPositive } from '../check.js';
-import { invalid, MaxSimError } from '../errors.js';
+import { checkArray, checkId, checkInteger, checkOptions } from '../check.js';
+import { MaxSimError } from '../errors.js';
 import {
   explainVectors,
   type QueryVectors,
@@ -14,12 +14,9 @@ import {
   type VectorMatch,
 } from '../maxsim/query.js';
 import {
-  loadAddon,
   type NativeLock,
   type NativeSnapshot,
   native,
-  nativeAsync,
-  type TaskLimits,
   UNKNOWN_REF,
   type VectorFormat,
 } from '../runtime/addon.js';
@@ -27,7 +24,6 @@ import type { StoredDocument } from '../types.js';
 import {
   type CommitCounts,
   commit,
-  filesOf,
   formatOf,
   type Generation,
   removeFiles,
@@ -42,6 +38,7 @@ import {
 } from './document.js';
 import type { EncoderIdentity, Manifest } from './manifest.js';
 import { type IndexOptions, openIndex, openNewest } from './open.js';
+import { type ResolvedIds, resolveRefs, spread, withLimits } from './scoring.js';
 import { type IndexStats, statsOf } from './stats.js';
 
 export type { IndexDocument } from './document.js';
@@ -374,16 +371,14 @@ export class Index {
   ): Promise<CommitResult> {
     if (this.broken !== undefined) throw this.broken;
     try {
-      const { next, counts } = await commit(this.directory, this.current, {
+      const { next, counts, obsolete } = await commit(this.directory, this.current, {
         add,
         delete: remove,
         compact,
       });
       if (next !== null) {
-        const needed = filesOf(next.manifest);
-        const garbage = [...filesOf(this.manifest)].filter((file) => !needed.has(file));
         this.advance(next);
-        await removeFiles(this.directory, garbage);
+        await removeFiles(this.directory, obsolete);
       }
       return { generation: this.manifest.generation, ...counts };
     } catch (error) {
@@ -414,28 +409,9 @@ export class Index {
     return ref as number;
   }
 
-  /** Known refs in order, and for each the place of its id. */
-  private resolveIds(ids: readonly string[]): {
-    known: Uint32Array;
-    places: Uint32Array | null;
-    unknownIds: string[];
-  } {
-    const refs = this.find(ids);
-    const unknownIds: string[] = [];
-    for (let i = 0; i < refs.length; i++) {
-      if (refs[i] === UNKNOWN_REF) unknownIds.push(ids[i] as string);
-    }
-    if (unknownIds.length === 0) return { known: refs, places: null, unknownIds };
-    const places = Uint32Array.from(refs.keys()).filter((i) => refs[i] !== UNKNOWN_REF);
-    return { known: refs.filter((ref) => ref !== UNKNOWN_REF), places, unknownIds };
+  private resolveIds(ids: readonly string[]): ResolvedIds {
+    return resolveRefs(ids, this.find(ids));
   }
-}
-
-function spread(scores: Float32Array, places: Uint32Array | null, size: number): Float32Array {
-  if (places === null) return scores;
-  const all = new Float32Array(size).fill(Number.NaN);
-  for (let i = 0; i < scores.length; i++) all[places[i] as number] = scores[i] as number;
-  return all;
 }
 
 function readDocument(snapshot: NativeSnapshot, id: string, ref: number): StoredDocument {
@@ -445,27 +421,4 @@ function readDocument(snapshot: NativeSnapshot, id: string, ref: number): Stored
   );
   const tokenCount = native(() => snapshot.tokenCounts(Uint32Array.of(ref)))[0] as number;
   return { id, text, payload, tokenCount, contentHash };
-}
-
-async function withLimits<T>(
-  signal: AbortSignal | undefined,
-  deadlineMs: number | undefined,
-  run: (limits: TaskLimits) => Promise<T>,
-): Promise<T> {
-  if (deadlineMs !== undefined) checkPositive('deadlineMs', deadlineMs);
-  const limits: TaskLimits = deadlineMs === undefined ? {} : { deadlineMs };
-  if (signal === undefined) return await nativeAsync(() => run(limits));
-  if (!(signal instanceof AbortSignal)) throw invalid('signal', 'an AbortSignal', signal);
-  const cancel = new (loadAddon().Cancel)();
-  const abort = () => cancel.cancel();
-  if (signal.aborted) abort();
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await nativeAsync(() => run({ ...limits, cancel }));
-  } catch (error) {
-    if (!signal.aborted || (error as MaxSimError).code !== 'ABORTED') throw error;
-    throw new MaxSimError('ABORTED', 'The caller aborted the operation.', { cause: signal.reason });
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }

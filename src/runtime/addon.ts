@@ -135,7 +135,7 @@ export interface Addon {
     segments: readonly number[],
   ): Promise<SegmentSummary>;
   /** The largest |x| of all values; NaN when one is not finite. */
-  largestMagnitude(vectors: readonly Float32Array[]): Promise<number>;
+  largestMagnitude(vectors: readonly Float32Array[], dim: number): Promise<number>;
   /** Resolves with how many documents are dead. */
   writeTombstones(path: string, documentCount: number, dead: Uint32Array): Promise<number>;
   writeFileDurably(path: string, bytes: Uint8Array): Promise<void>;

@@ -38,7 +38,7 @@ export function scores(addon) {
       const vectors = Float32Array.from({ length: total * dim }, next);
       const result = addon.scoreVectors(
         query,
-        { codec: 'int8', scale: 0.5 / 127, dim },
+        { codec: 'int8', scale: 4 / 127, dim },
         vectors,
         counts,
       );
