@@ -52,7 +52,7 @@ export type Committed = {
 /** Set on the error of a commit of which it is unknown whether it survives a power loss. */
 export class UncertainCommit extends MaxSimError {}
 
-// Unit-length tokens have no component beyond 1; 1.1 leaves room for later documents' larger ones.
+// Room for longer vectors to come, in an index of vectors that are not unit-length.
 const HEADROOM = 1.1;
 // Fewer tokens say too little about the largest component to come.
 const ENOUGH_TOKENS = 4096;
@@ -290,11 +290,13 @@ async function chooseScale(vectors: readonly Float32Array[], dim: number): Promi
   const tokens = vectors.reduce((sum, values) => sum + values.length / dim, 0);
   // Not finite: writing the segment refuses it, naming the document.
   if (!(largest > 0) || largest === Number.POSITIVE_INFINITY) return DEFAULT_INT8_SCALE;
+  // Vectors longer than 1 are refused beyond the range, so theirs needs room to grow. Unit-length ones
+  // are clamped there, and a rare clamped tip costs less than wider steps for all.
   if (largest > 1) return Math.fround((largest * HEADROOM) / 127);
   // Rotated unit vectors are spread like normal variables of deviation 1 / sqrt(dim): a few tokens
   // say little about the largest that will come, five deviations do.
   const expected = tokens < ENOUGH_TOKENS ? 5 / Math.sqrt(dim) : 0;
-  const range = Math.min(1, Math.max(largest * HEADROOM, expected));
+  const range = Math.min(1, Math.max(largest, expected));
   return Math.max(2 ** -126, Math.fround(range / 127));
 }
 
