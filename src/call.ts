@@ -1,16 +1,10 @@
 /** One rerank or search under way: its request, its clock and deadline, and what had to be left out. */
 import { MaxSimError } from './errors.js';
+import type { RankRequest } from './request.js';
+import { aborted } from './runtime/pool.js';
 import type { Degradation, Stage, Timings } from './types.js';
 
-export type RankRequest = {
-  text: string | null;
-  vectors: Float32Array | null;
-  topK: number;
-  /** How many of the best the cross-encoder reads; 0: none. */
-  slice: number;
-  explain: boolean;
-  signal: AbortSignal | undefined;
-};
+const TOO_LATE = Symbol('too late');
 
 export class Call {
   readonly text: string | null;
@@ -20,43 +14,58 @@ export class Call {
   readonly explain: boolean;
   readonly signal: AbortSignal | undefined;
   readonly timings: Timings = { encodeMs: 0, scoreMs: 0, crossEncoderMs: 0, totalMs: 0 };
-  private degraded: Degradation | null = null;
+  private readonly started = performance.now();
+  private readonly deadlineMs: number | undefined;
   private readonly deadline: AbortSignal | undefined;
+  private degraded: Degradation | null = null;
 
-  constructor(
-    request: RankRequest,
-    private readonly started: number,
-    private readonly deadlineMs: number | undefined,
-  ) {
+  /** Throws ABORTED when the caller's signal has fired already. */
+  constructor(request: RankRequest) {
+    if (request.signal?.aborted) throw aborted(request.signal);
     this.text = request.text;
     this.vectors = request.vectors;
     this.topK = request.topK;
     this.slice = request.slice;
     this.explain = request.explain;
-    const left =
-      deadlineMs === undefined
-        ? undefined
-        : Math.max(0, deadlineMs - (performance.now() - started));
-    this.deadline = left === undefined ? undefined : AbortSignal.timeout(Math.floor(left));
+    this.deadlineMs = request.deadlineMs;
+    this.deadline =
+      this.deadlineMs === undefined ? undefined : AbortSignal.timeout(Math.floor(this.deadlineMs));
     const signals = [request.signal, this.deadline].filter((signal) => signal !== undefined);
     this.signal = signals.length > 1 ? AbortSignal.any(signals) : signals[0];
   }
 
-  /** Runs a stage; undefined, and noted, when the deadline came first. Other errors are thrown. */
+  /**
+   * Runs a stage; undefined, and noted, once the deadline has passed, whether or not the stage heeds
+   * its signal. Other errors are thrown.
+   */
   async stage<T>(stage: Stage, run: () => Promise<T>): Promise<T | undefined> {
-    try {
-      return await run();
-    } catch (error) {
-      const late =
-        error instanceof MaxSimError && error.code === 'ABORTED' && this.deadline?.aborted === true;
-      if (!late) throw error;
-      this.degraded ??= {
-        stage,
-        cause: 'deadline',
-        message: `The ${stage} stage did not finish within the deadline of ${this.deadlineMs} ms.`,
-      };
-      return undefined;
-    }
+    const { deadline } = this;
+    if (deadline === undefined) return await run();
+    let onDeadline = (): void => {};
+    const tooLate = new Promise<typeof TOO_LATE>((resolve) => {
+      onDeadline = () => resolve(TOO_LATE);
+      if (deadline.aborted) onDeadline();
+      deadline.addEventListener('abort', onDeadline, { once: true });
+    });
+    // The pool's rejection may come before our own listener; both mean the same.
+    const work = deadline.aborted
+      ? tooLate
+      : run().catch((error: unknown): typeof TOO_LATE => {
+          if (deadline.aborted && error instanceof MaxSimError && error.code === 'ABORTED') {
+            return TOO_LATE;
+          }
+          throw error;
+        });
+    work.catch(() => {}); // once it is too late, nobody waits for what it still has to say
+    const outcome = await Promise.race([work, tooLate]);
+    deadline.removeEventListener('abort', onDeadline);
+    if (outcome !== TOO_LATE) return outcome as T;
+    this.degraded ??= {
+      stage,
+      cause: 'deadline',
+      message: `The ${stage} stage did not finish within the deadline of ${this.deadlineMs} ms.`,
+    };
+    return undefined;
   }
 
   end(): { degraded: Degradation | null; timings: Timings } {

@@ -2,21 +2,25 @@
  * START HERE: add, rerank and search as the few steps they are. The rooms know nothing of each other;
  * they meet in this file.
  */
-import { Call, type RankRequest } from './call.js';
-import {
-  checkArray,
-  checkId,
-  checkInteger,
-  checkOptions,
-  checkPositive,
-  checkText,
-  checkVectors,
-  LIMITS,
-} from './check.js';
+import { Call } from './call.js';
+import { checkInteger, checkOptions } from './check.js';
 import { ModelEncoder } from './encode/encoder.js';
-import { invalid, MaxSimError } from './errors.js';
+import { MaxSimError } from './errors.js';
 import { contentHash } from './index/content-hash.js';
-import { type CodecOption, Index } from './index/store.js';
+import { Index } from './index/store.js';
+import {
+  type AddOptions,
+  type AddResult,
+  checkCandidates,
+  checkDocuments,
+  checkRerank,
+  checkSearch,
+  type EngineOptions,
+  type Query,
+  type Ranked,
+  type RerankOptions,
+  type SearchOptions,
+} from './request.js';
 import { CrossEncoder } from './rerank/cross-encoder.js';
 import { aborted, WorkerPool } from './runtime/pool.js';
 import type {
@@ -31,73 +35,8 @@ import type {
   StoredDocument,
 } from './types.js';
 
-export type EngineOptions = {
-  /** Catalog name, folder of a model, or an encoder of your own. Default: 'default'. */
-  model?: string | Encoder;
-  /** How tokens are stored; fixed when the index is created. Default: int8. */
-  codec?: CodecOption;
-  /** 'read' takes no lock and refuses writes. Default: 'write'. */
-  mode?: 'write' | 'read';
-  /** Catalog name or folder of the cross-encoder, loaded at its first use. Default: 'default'. */
-  crossEncoder?: string;
-  /** Model threads. Default: one per core, at most 8. */
-  threads?: number;
-  /** Load the model on every thread before `open` resolves, so that the first query is fast. */
-  warmUp?: boolean;
-};
-
-export type AddOptions = {
-  /** Leave documents alone whose text and payload are stored already. Default: false. */
-  skipUnchanged?: boolean;
-  signal?: AbortSignal;
-};
-
-export type AddResult = {
-  added: number;
-  replaced: number;
-  /** Skipped by `skipUnchanged`. */
-  unchanged: number;
-  /** Documents whose text was longer than the model reads; their ends are not searchable. */
-  truncated: number;
-};
-
-type RankOptions = {
-  /** How many hits to return. Default: 10. */
-  topK?: number;
-  /** Let the cross-encoder reorder the best candidates: `true` for the best max(topK, 20). */
-  crossEncoder?: boolean | { keep: number };
-  /** Add to every hit which document token answered each query token. Needs text on both sides. */
-  explain?: boolean;
-  signal?: AbortSignal;
-};
-
-export type RerankOptions = RankOptions & {
-  /**
-   * Answer within this time with the best order there is: cross-encoder, else late interaction, else
-   * the order of the candidates; `degraded` says which stage is missing.
-   */
-  deadlineMs?: number;
-};
-
-export type SearchOptions = RankOptions;
-
-/** A query text, or its token vectors: flat `tokens * dim` values, 1 to 1,024 tokens. */
-export type Query = string | Float32Array;
-
 /** Up to this many stored candidates are scored on the calling thread: about 0.3 ms at 180 tokens. */
 const SYNC_CANDIDATES = 256;
-const MAX_CANDIDATES = 100_000;
-const CROSS_ENCODER_SLICE = 20;
-
-/** A candidate with its late-interaction score; `order` is its place in the list it came in. */
-type Ranked = {
-  id: string;
-  order: number;
-  text: string | null;
-  stored: boolean;
-  vectors: Float32Array | null;
-  score: number;
-};
 
 export class Engine {
   readonly index: Index;
@@ -166,9 +105,7 @@ export class Engine {
       'skipUnchanged',
       'signal',
     ]);
-    const inputs = checkArray('documents', documents).map((document, i) =>
-      this.checkDocument(document, `documents[${i}]`),
-    );
+    const inputs = checkDocuments(documents, this.index.dim);
     const hashes = inputs.map(contentHash);
     const fresh: number[] = [];
     const stored = skipUnchanged
@@ -230,37 +167,15 @@ export class Engine {
     candidates: readonly Candidate[],
     options?: RerankOptions,
   ): Promise<RerankResult> {
-    const started = performance.now();
-    const { deadlineMs, ...rest } = checkOptions<RerankOptions>('options', options, [
-      'topK',
-      'crossEncoder',
-      'explain',
-      'signal',
-      'deadlineMs',
-    ]);
-    if (deadlineMs !== undefined) checkPositive('deadlineMs', deadlineMs);
-    const call = new Call(this.checkRank(query, rest), started, deadlineMs);
-    const given = checkArray('candidates', candidates);
-    if (given.length > MAX_CANDIDATES)
-      throw invalid('candidates', `at most ${MAX_CANDIDATES} candidates`, candidates);
-    const list = given.map((candidate, i) => this.checkCandidate(candidate, `candidates[${i}]`, i));
-    const held = this.index.hasMany(
-      list.filter((candidate) => candidate.stored).map((candidate) => candidate.id),
-    );
-    let next = 0;
-    const known: Ranked[] = [];
-    const unknownIds: string[] = [];
-    for (const candidate of list) {
-      if (candidate.stored && held[next++] !== true) unknownIds.push(candidate.id);
-      else known.push(candidate);
-    }
-    const scored = await call.stage('late-interaction', () => this.scoreLate(call, known));
+    this.checkOpen();
+    const call = new Call(checkRerank(query, options, this.index.dim));
+    const list = checkCandidates(candidates, this.index.dim);
+    const scored = await call.stage('late-interaction', () => this.scoreLate(call, list));
+    const known = scored === undefined ? this.whatIsHeld(list) : list.filter(isScored);
+    const unknownIds = known.length === list.length ? [] : missing(list, known);
     if (scored === undefined) {
-      return {
-        hits: this.toHits(known.slice(0, call.topK), 'first-stage'),
-        unknownIds,
-        ...call.end(),
-      };
+      const hits = this.toHits(known.slice(0, call.topK), 'first-stage');
+      return { hits, unknownIds, ...call.end() };
     }
     known.sort((a, b) => b.score - a.score || a.order - b.order);
     return { hits: await this.finish(call, known), unknownIds, ...call.end() };
@@ -268,14 +183,8 @@ export class Engine {
 
   /** The best documents of the whole index, every token scanned. */
   async search(query: Query, options?: SearchOptions): Promise<SearchResult> {
-    const started = performance.now();
-    const rest = checkOptions<SearchOptions>('options', options, [
-      'topK',
-      'crossEncoder',
-      'explain',
-      'signal',
-    ]);
-    const call = new Call(this.checkRank(query, rest), started, undefined);
+    this.checkOpen();
+    const call = new Call(checkSearch(query, options, this.index.dim));
     const vectors = await this.encodeQuery(call);
     const scoring = performance.now();
     const found = await this.index.search(vectors, {
@@ -306,7 +215,7 @@ export class Engine {
     await this.close();
   }
 
-  /** Fills in `score` of every candidate; stored ones from the index, others encoded first. */
+  /** Fills in `score` of every candidate: from the index (NaN: not held), or encoded first. */
   private async scoreLate(call: Call, candidates: readonly Ranked[]): Promise<true> {
     const texts = candidates.filter((candidate) => !candidate.stored && candidate.vectors === null);
     const encoding = performance.now();
@@ -398,8 +307,9 @@ export class Engine {
     const query = await this.encoder.explainTokens(call.text as string, 'query');
     await Promise.all(
       hits.map(async (hit) => {
-        if (hit.text === null) return;
         const given = ranked.get(hit.id)?.vectors;
+        // Without text there is nothing to point at; and it may have been deleted meanwhile.
+        if (hit.text === null || (!given && !this.index.has(hit.id))) return;
         const matches = given
           ? this.index.explainVectors(vectors, given)
           : this.index.explain(vectors, hit.id);
@@ -415,16 +325,29 @@ export class Engine {
     );
   }
 
+  /** Hits with their texts. A stored document that was deleted since it was scored is left out. */
   private toHits(ranked: readonly Ranked[], stage: Stage): Hit[] {
     const stored = this.index.getMany(ranked.map((candidate) => candidate.id));
-    return ranked.map((candidate, i) => ({
-      id: candidate.id,
-      score: stage === 'first-stage' ? null : candidate.score,
-      stage,
-      scores: stage === 'first-stage' ? [] : [{ stage, score: candidate.score, rank: i + 1 }],
-      text: candidate.stored ? (stored[i]?.text ?? null) : candidate.text,
-      payload: candidate.stored ? (stored[i]?.payload ?? null) : null,
-    }));
+    const hits: Hit[] = [];
+    ranked.forEach((candidate, i) => {
+      const document = stored[i];
+      if (candidate.stored && document === undefined) return;
+      const scored = stage !== 'first-stage';
+      hits.push({
+        id: candidate.id,
+        score: scored ? candidate.score : null,
+        stage,
+        scores: scored ? [{ stage, score: candidate.score, rank: hits.length + 1 }] : [],
+        text: candidate.stored ? (document?.text ?? null) : candidate.text,
+        payload: candidate.stored ? (document?.payload ?? null) : null,
+      });
+    });
+    return hits;
+  }
+
+  private whatIsHeld(list: readonly Ranked[]): Ranked[] {
+    const held = this.index.hasMany(list.map((candidate) => candidate.id));
+    return list.filter((candidate, i) => !candidate.stored || held[i] === true);
   }
 
   private async encodeQuery(call: Call): Promise<Float32Array> {
@@ -439,62 +362,17 @@ export class Engine {
     return call.vectors;
   }
 
-  private checkRank(query: Query, options: RankOptions): RankRequest {
-    this.checkOpen();
-    const { topK = 10, crossEncoder = false, explain = false, signal } = options;
-    checkInteger('topK', topK, 1, MAX_CANDIDATES);
-    let slice = 0;
-    if (crossEncoder === true) slice = Math.max(topK, CROSS_ENCODER_SLICE);
-    else if (typeof crossEncoder === 'object' && crossEncoder !== null) {
-      slice = checkInteger('crossEncoder.keep', crossEncoder.keep, 1, 1000);
-    } else if (crossEncoder !== false)
-      throw invalid('crossEncoder', 'true, false or { keep }', crossEncoder);
-    const isVectors = typeof query !== 'string';
-    if (isVectors && (slice > 0 || explain)) {
-      throw new MaxSimError(
-        'INVALID_ARGUMENT',
-        'crossEncoder and explain need the query as text, but token vectors were given.',
-      );
-    }
-    const vectors = isVectors
-      ? checkVectors('query', query, this.index.dim, LIMITS.maxQueryTokens)
-      : null;
-    const text = isVectors ? null : checkText('query', query);
-    if (signal?.aborted) throw aborted(signal);
-    return { text, vectors, topK, slice, explain, signal };
-  }
-
-  private checkDocument(value: unknown, name: string): DocumentInput {
-    const document = checkOptions<DocumentInput>(name, value as DocumentInput, [
-      'id',
-      'text',
-      'vectors',
-      'payload',
-    ]);
-    checkId(`${name}.id`, document.id);
-    if (document.vectors === undefined) checkText(`${name}.text`, document.text);
-    else
-      checkVectors(`${name}.vectors`, document.vectors, this.index.dim, LIMITS.maxDocumentTokens);
-    return document;
-  }
-
-  private checkCandidate(value: unknown, name: string, order: number): Ranked {
-    if (typeof value === 'string') {
-      return { id: value, order, text: null, stored: true, vectors: null, score: 0 };
-    }
-    const { id, text, vectors } = checkOptions<{
-      id: string;
-      text?: string;
-      vectors?: Float32Array;
-    }>(name, value as never, ['id', 'text', 'vectors']);
-    checkId(`${name}.id`, id);
-    if (vectors !== undefined)
-      checkVectors(`${name}.vectors`, vectors, this.index.dim, LIMITS.maxDocumentTokens);
-    else checkText(`${name}.text`, text);
-    return { id, order, text: text ?? null, stored: false, vectors: vectors ?? null, score: 0 };
-  }
-
   private checkOpen(): void {
     if (this.closed) throw new MaxSimError('CLOSED', 'The engine is closed.');
   }
+}
+
+/** The index scores what it does not hold as NaN. */
+function isScored(candidate: Ranked): boolean {
+  return !Number.isNaN(candidate.score);
+}
+
+function missing(list: readonly Ranked[], known: readonly Ranked[]): string[] {
+  const there = new Set(known);
+  return list.filter((candidate) => !there.has(candidate)).map(({ id }) => id);
 }

@@ -1,13 +1,14 @@
 /** The public face of maxsim: exports, nothing else. */
-export {
-  type AddOptions,
-  type AddResult,
-  Engine,
-  type EngineOptions,
-  type Query,
-  type RerankOptions,
-  type SearchOptions,
-} from './engine.js';
+export { Engine } from './engine.js';
 export { MaxSimError, type MaxSimErrorCode } from './errors.js';
 export { type CodecOption, Index } from './index/store.js';
+export { prepareQuery, type QueryVectors } from './maxsim/query.js';
+export type {
+  AddOptions,
+  AddResult,
+  EngineOptions,
+  Query,
+  RerankOptions,
+  SearchOptions,
+} from './request.js';
 export type * from './types.js';

@@ -162,6 +162,44 @@ describe('rerank', () => {
     ]);
   });
 
+  it('keeps its deadline even when the encoder does not heed it', async () => {
+    const slow: Encoder = {
+      dim: 96,
+      fingerprint: 'slow',
+      recipe: {},
+      encodeQueries: () => new Promise(() => {}),
+      encodeDocuments: (texts) =>
+        Promise.resolve(
+          texts.map(() => ({
+            vectors: new Float32Array(96).fill(0.1),
+            tokenCount: 1,
+            truncatedTokens: 0,
+          })),
+        ),
+      explainTokens: () => Promise.resolve([]),
+      close: () => Promise.resolve(),
+    };
+    await using slowEngine = await Engine.open(join(root, 'slow'), { model: slow });
+    await slowEngine.add([{ id: 'a', text: 'a' }]);
+    const { hits, unknownIds, degraded } = await slowEngine.rerank('q', ['b', 'a'], {
+      deadlineMs: 20,
+    });
+    expect(degraded).toMatchObject({ stage: 'late-interaction', cause: 'deadline' });
+    expect(hits.map((hit) => [hit.id, hit.stage])).toEqual([['a', 'first-stage']]);
+    expect(unknownIds).toEqual(['b']);
+  });
+
+  it('does not return what was deleted while the query was encoded', async () => {
+    await engine.add([{ id: 'doomed', text: 'Business class for everybody on every flight.' }]);
+    const pending = engine.rerank(question, ['doomed', 'travel']);
+    await engine.delete(['doomed']);
+    const { hits, unknownIds } = await pending;
+    expect(hits.every((hit) => typeof hit.score === 'number' && Number.isFinite(hit.score))).toBe(
+      true,
+    );
+    expect([...hits.map((hit) => hit.id), ...unknownIds].sort()).toEqual(['doomed', 'travel']);
+  });
+
   it('takes an empty list of candidates', async () => {
     expect((await engine.rerank(question, [])).hits).toEqual([]);
   });

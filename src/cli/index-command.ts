@@ -1,0 +1,175 @@
+/** `maxsim index`: streams sources into an index, batch by durable batch, and goes on where it was. */
+import { type Command, Option } from 'commander';
+import { MaxSimError } from '../maxsim.js';
+import { integer } from './arguments.js';
+import { Indexing, type IndexingReport, type Refused } from './indexing.js';
+import { Interrupt } from './interrupt.js';
+import { openEngine } from './open.js';
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  printJson,
+  printLine,
+  renderFacts,
+} from './output.js';
+import { Progress } from './progress.js';
+import { openSource, type Source } from './source.js';
+
+type IndexCommandOptions = {
+  model?: string;
+  codec?: 'int8' | 'f32';
+  threads?: number;
+  batch: number;
+  json: boolean;
+};
+
+type Summary = IndexingReport & {
+  /** The first of the bad lines. */
+  badLines: Refused[];
+  documentsPerSecond: number;
+  interrupted: boolean;
+  index: { directory: string; documents: number; tokens: number; sizeBytes: number };
+};
+
+/** Bad lines and empty files that are named; all are counted. */
+const NAMED = 10;
+
+export function addIndexCommand(program: Command): void {
+  program
+    .command('index')
+    .description('add documents to an index, and create it where there is none')
+    .argument('<dir>', 'directory of the index')
+    .argument(
+      '<source...>',
+      'BEIR folder (corpus.jsonl), .jsonl file of {_id|id, text, title?, metadata?}, or folder of .txt and .md files',
+    )
+    .option('--model <name>', 'model: catalog name or folder (default: the one of the index)')
+    .addOption(
+      new Option(
+        '--codec <codec>',
+        'how tokens are stored, fixed at creation (default: int8)',
+      ).choices(['int8', 'f32']),
+    )
+    .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
+    .option('--batch <n>', 'documents per commit', integer(1, 100_000), 256)
+    .option('--json', 'print the summary as JSON', false)
+    .action(runIndex);
+}
+
+async function runIndex(
+  directory: string,
+  paths: string[],
+  { model, codec, threads, batch, json }: IndexCommandOptions,
+): Promise<void> {
+  // Before the index is opened: a misspelled source must not leave an empty index behind.
+  const sources = await Promise.all(paths.map(openSource));
+  const say = json ? () => {} : (line: string) => process.stderr.write(`${line}\n`);
+  const interrupt = new Interrupt(() =>
+    say('stopping; nothing that was committed is lost, ^C again ends at once'),
+  );
+  try {
+    await using engine = await openEngine(directory, {
+      ...(model === undefined ? {} : { model }),
+      ...(codec === undefined ? {} : { codec }),
+      ...(threads === undefined ? {} : { threads }),
+    });
+    const progress = new Progress({ unit: 'documents', json });
+    const badLines: Refused[] = [];
+    let emptyFiles = 0;
+    countInto(progress, sources);
+    const indexing = new Indexing(engine, {
+      batchSize: batch,
+      signal: interrupt.signal,
+      onProgress: ({ added, replaced, unchanged, bad }, done) =>
+        progress.update(done, { added, replaced, unchanged, bad }),
+      onRefused: (refused) => {
+        if (badLines.length === NAMED) return;
+        badLines.push(refused);
+        progress.write(
+          json
+            ? JSON.stringify({ event: 'bad-line', ...refused })
+            : `bad  ${place(refused)}  ${refused.reason}`,
+        );
+      },
+      onEmptyFile: (file) => {
+        if (++emptyFiles > NAMED) return;
+        progress.write(
+          json ? JSON.stringify({ event: 'empty-file', file }) : `empty  ${file}  skipped`,
+        );
+      },
+    });
+    const report = await indexing.run(sources).finally(() => progress.end());
+    const { documents, tokens, sizeBytes } = engine.index.stats();
+    const interrupted = interrupt.exitCode !== null;
+    print(
+      {
+        ...report,
+        badLines,
+        documentsPerSecond: report.read / (report.elapsedMs / 1000),
+        interrupted,
+        index: { directory: engine.index.directory, documents, tokens, sizeBytes },
+      },
+      json,
+    );
+    if (interrupted) {
+      const committed = report.added + report.replaced;
+      say(
+        `stopped: ${formatCount(committed)} documents of this run are committed; the same command again goes on`,
+      );
+    } else if (report.bad > 0) {
+      throw new MaxSimError(
+        'INVALID_SOURCE',
+        `${formatCount(report.bad)} of ${formatCount(report.read)} lines or files could not be indexed (${badLines.map(place).join(', ')}${report.bad > badLines.length ? ', …' : ''}); the others were.`,
+        { details: { bad: report.bad, badLines } },
+      );
+    }
+  } finally {
+    interrupt.release();
+    if (interrupt.exitCode !== null) process.exitCode = interrupt.exitCode;
+  }
+}
+
+/** In the background: encoding, not reading, is what takes time. A source that fails says so itself. */
+function countInto(progress: Progress, sources: readonly Source[]): void {
+  Promise.all(sources.map((source) => source.count())).then(
+    (counts) => progress.setTotal(counts.reduce((a, b) => a + b, 0)),
+    () => {},
+  );
+}
+
+function place({ file, line }: Refused): string {
+  return line === null ? file : `${file}:${line}`;
+}
+
+function print(summary: Summary, json: boolean): void {
+  if (json) {
+    printJson(summary);
+    return;
+  }
+  const { index } = summary;
+  const counts: [string, number][] = [
+    ['read', summary.read],
+    ['added', summary.added],
+    ['replaced', summary.replaced],
+    ['unchanged', summary.unchanged],
+    ['truncated', summary.truncated],
+    ['bad', summary.bad],
+    ['empty files', summary.emptyFiles],
+  ];
+  printLine(
+    renderFacts([
+      ...counts
+        .filter(([name, count]) => count > 0 || ['read', 'added'].includes(name))
+        .map(([name, count]) => [name, formatCount(count)] as const),
+      [
+        'time',
+        `${formatDuration(summary.elapsedMs)}, ${summary.documentsPerSecond.toFixed(1)} documents/s`,
+      ],
+      [
+        'index',
+        `${formatCount(index.documents)} documents, ${formatCount(index.tokens)} tokens, ${formatBytes(index.sizeBytes)} in ${index.directory}`,
+      ],
+    ]),
+  );
+}

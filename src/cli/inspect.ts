@@ -1,0 +1,137 @@
+/** `maxsim inspect`: what an index holds, and where its bytes go. */
+import type { Command } from 'commander';
+import { Index, MaxSimError } from '../maxsim.js';
+import {
+  formatBytes,
+  formatCount,
+  paint,
+  printable,
+  printJson,
+  printLine,
+  renderFacts,
+  renderTable,
+} from './output.js';
+
+export function addInspectCommand(program: Command): void {
+  program
+    .command('inspect')
+    .description('show what an index holds, or one of its documents')
+    .argument('<dir>', 'directory of the index')
+    .option('--id <id>', 'print this document')
+    .option('--json', 'print JSON', false)
+    .action(async (directory: string, { id, json }: { id?: string; json: boolean }) => {
+      await using index = await Index.open(directory, { mode: 'read' });
+      if (id === undefined) printIndex(index, json);
+      else printDocument(index, id, json);
+    });
+}
+
+function printDocument(index: Index, id: string, json: boolean): void {
+  const document = index.get(id);
+  if (document === undefined) {
+    throw new MaxSimError('UNKNOWN_ID', `The index holds no document ${JSON.stringify(id)}.`, {
+      details: { id },
+    });
+  }
+  if (json) {
+    printJson(document);
+    return;
+  }
+  printLine(
+    renderFacts([
+      ['id', document.id],
+      ['tokens', formatCount(document.tokenCount)],
+      ['content hash', document.contentHash ?? '(none)'],
+      ['payload', document.payload === null ? '(none)' : JSON.stringify(document.payload)],
+    ]),
+  );
+  printLine();
+  // Line by line: the text keeps its shape, but no control characters reach the terminal.
+  const lines = document.text?.split('\n').map(printable);
+  printLine(lines?.join('\n') ?? paint.dim('(stored as vectors only)'));
+}
+
+function printIndex(index: Index, json: boolean): void {
+  const stats = index.stats();
+  const { directory, codec, dim, encoder } = index;
+  const tokens = stats.segments.reduce((sum, segment) => sum + segment.tokens, 0);
+  const bytesPerToken = tokens === 0 ? null : stats.bytes.tokens / tokens;
+  if (json) {
+    printJson({ directory, codec, dim, encoder, bytesPerToken, ...stats });
+    return;
+  }
+  const { model, ...recipe } = encoder?.recipe ?? {};
+  const scale = codec.scale === null ? 'not chosen yet' : `scale ${codec.scale.toPrecision(6)}`;
+  printLine(
+    renderFacts([
+      ['directory', directory],
+      ['generation', formatCount(stats.generation)],
+      ['documents', `${formatCount(stats.documents)} (${formatCount(stats.deadDocuments)} dead)`],
+      ['tokens', `${formatCount(stats.tokens)} of dim ${dim}`],
+      ['codec', codec.name === 'int8' ? `int8, ${scale}` : codec.name],
+      ['model', encoder === null ? '(none: vectors of the caller)' : String(model)],
+      ['size', `${formatBytes(stats.sizeBytes)}${perToken(bytesPerToken)}`],
+    ]),
+  );
+  if (encoder !== null) {
+    printLine();
+    printLine(
+      renderFacts(
+        Object.entries(recipe).map(([name, value]) => [
+          name,
+          Array.isArray(value) ? `${value.length} token ids` : String(value),
+        ]),
+      ),
+    );
+  }
+  printLine();
+  printLine(
+    renderTable(
+      [
+        { title: 'bytes of' },
+        { title: 'size', align: 'right' },
+        { title: 'share', align: 'right' },
+      ],
+      Object.entries(stats.bytes).map(([kind, bytes]) => [
+        KINDS[kind] ?? kind,
+        formatBytes(bytes),
+        `${((100 * bytes) / stats.sizeBytes).toFixed(1)}%`,
+      ]),
+    ),
+  );
+  if (stats.segments.length === 0) return;
+  printLine();
+  printLine(
+    renderTable(
+      [
+        { title: 'segment' },
+        { title: 'documents', align: 'right' },
+        { title: 'dead', align: 'right' },
+        { title: 'tokens', align: 'right' },
+        { title: 'size', align: 'right' },
+      ],
+      stats.segments.map((segment) => [
+        segment.file,
+        formatCount(segment.documents),
+        formatCount(segment.dead),
+        formatCount(segment.tokens),
+        formatBytes(segment.sizeBytes),
+      ]),
+    ),
+  );
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  tokens: 'token vectors',
+  documentTable: 'document table',
+  ids: 'ids',
+  idTable: 'id table',
+  records: 'texts and payloads',
+  tombstones: 'tombstones',
+  manifest: 'manifest',
+  other: 'headers, alignment',
+};
+
+function perToken(bytes: number | null): string {
+  return bytes === null ? '' : `, token vectors ${bytes.toFixed(1)} bytes a token`;
+}

@@ -1,0 +1,104 @@
+/** `maxsim search`: the best documents of a whole index, for one query or a set of them. */
+import type { Command } from 'commander';
+import { integer } from './arguments.js';
+import { printResult } from './hits.js';
+import { openEngine } from './open.js';
+import { printJson } from './output.js';
+import { runQuerySet } from './query-set.js';
+
+/** What `search` and `rerank` have in common. */
+export type RankCommandOptions = {
+  topK?: number;
+  crossEncoder: boolean;
+  keep: number;
+  explain: boolean;
+  queries?: string;
+  run?: string;
+  model?: string;
+  threads?: number;
+  json: boolean;
+};
+
+const TOP_K = 10;
+/** What a run of a whole set holds per query, deep enough for recall and for reranking. */
+const RUN_TOP_K = 100;
+
+export function addSearchCommand(program: Command): void {
+  const command = program
+    .command('search')
+    .description('find the best documents of an index')
+    .argument('<dir>', 'directory of the index')
+    .argument('[query]', 'what to look for');
+  addRankOptions(command, `hits per query (default: ${TOP_K}, with --run ${RUN_TOP_K})`).action(
+    runSearch,
+  );
+}
+
+export function addRankOptions(command: Command, topK: string): Command {
+  return command
+    .option('--top-k <n>', topK, integer(1, 100_000))
+    .option('--cross-encoder', 'let the cross-encoder reorder the best', false)
+    .option('--keep <n>', 'how many of the best the cross-encoder reads', integer(1, 1000), 20)
+    .option('--explain', 'show which document token answered each query token', false)
+    .option('--queries <file>', 'a set of queries, {_id|id, text} a line; needs --run')
+    .option('--run <file>', 'where to write the TREC run of --queries')
+    .option('--model <name>', 'model: catalog name or folder (default: the one of the index)')
+    .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
+    .option('--json', 'print JSON', false);
+}
+
+/** One query, or a set with a place for its run: anything else is a usage error. */
+export function checkQueryOptions(
+  command: Command,
+  query: string | undefined,
+  { queries, run, explain }: RankCommandOptions,
+): void {
+  const usage = (message: string): never => command.error(`error: ${message}`);
+  if (query === undefined && queries === undefined) usage('give a query, or --queries and --run');
+  if (query !== undefined && queries !== undefined) {
+    usage('give a query or --queries, not both');
+  }
+  if ((queries === undefined) !== (run === undefined)) usage('--queries and --run go together');
+  if (explain && run !== undefined) usage('--explain is for a single query');
+}
+
+export function engineOptions({ model, threads }: RankCommandOptions) {
+  return {
+    mode: 'read' as const,
+    ...(model === undefined ? {} : { model }),
+    ...(threads === undefined ? {} : { threads }),
+  };
+}
+
+export function crossEncoderOption({ crossEncoder, keep }: RankCommandOptions) {
+  return crossEncoder ? { keep } : false;
+}
+
+async function runSearch(
+  directory: string,
+  query: string | undefined,
+  options: RankCommandOptions,
+  command: Command,
+): Promise<void> {
+  checkQueryOptions(command, query, options);
+  const { queries, run, json, explain } = options;
+  await using engine = await openEngine(directory, engineOptions(options));
+  const crossEncoder = crossEncoderOption(options);
+  if (query !== undefined) {
+    const result = await engine.search(query, {
+      topK: options.topK ?? TOP_K,
+      crossEncoder,
+      explain,
+    });
+    if (json) printJson({ query, ...result });
+    else printResult(query, result);
+  } else if (queries !== undefined && run !== undefined) {
+    await runQuerySet({
+      queriesFile: queries,
+      runFile: run,
+      json,
+      rank: ({ text }, signal) =>
+        engine.search(text, { topK: options.topK ?? RUN_TOP_K, crossEncoder, signal }),
+    });
+  }
+}

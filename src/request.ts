@@ -1,0 +1,199 @@
+/**
+ * What callers may ask of the engine: its options, and the checks that turn what was given into what
+ * is run. Everything is checked here, once; the engine trusts it from then on.
+ */
+import {
+  checkArray,
+  checkId,
+  checkInteger,
+  checkOptions,
+  checkPositive,
+  checkText,
+  checkVectors,
+  LIMITS,
+} from './check.js';
+import { invalid, MaxSimError } from './errors.js';
+import type { CodecOption } from './index/store.js';
+import type { Candidate, DocumentInput, Encoder } from './types.js';
+
+export type EngineOptions = {
+  /** Catalog name, folder of a model, or an encoder of your own. Default: 'default'. */
+  model?: string | Encoder;
+  /** How tokens are stored; fixed when the index is created. Default: int8. */
+  codec?: CodecOption;
+  /** 'read' takes no lock and refuses writes. Default: 'write'. */
+  mode?: 'write' | 'read';
+  /** Catalog name or folder of the cross-encoder, loaded at its first use. Default: 'default'. */
+  crossEncoder?: string;
+  /** Model threads. Default: one per core, at most 8. */
+  threads?: number;
+  /** Load the model on every thread before `open` resolves, so that the first query is fast. */
+  warmUp?: boolean;
+};
+
+export type AddOptions = {
+  /** Leave documents alone whose text and payload are stored already. Default: false. */
+  skipUnchanged?: boolean;
+  signal?: AbortSignal;
+};
+
+export type AddResult = {
+  added: number;
+  replaced: number;
+  /** Skipped by `skipUnchanged`. */
+  unchanged: number;
+  /** Documents whose text was longer than the model reads; their ends are not searchable. */
+  truncated: number;
+};
+
+type RankOptions = {
+  /** How many hits to return. Default: 10. */
+  topK?: number;
+  /** Let the cross-encoder reorder the best candidates: `true` for the best max(topK, 20). */
+  crossEncoder?: boolean | { keep: number };
+  /** Add to every hit which document token answered each query token. Needs text on both sides. */
+  explain?: boolean;
+  signal?: AbortSignal;
+};
+
+export type RerankOptions = RankOptions & {
+  /**
+   * Answer within this time with the best order there is: cross-encoder, else late interaction, else
+   * the order of the candidates; `degraded` says which stage is missing.
+   */
+  deadlineMs?: number;
+};
+
+export type SearchOptions = RankOptions;
+
+/** A query text, or its token vectors: flat `tokens * dim` values, 1 to 1,024 tokens. */
+export type Query = string | Float32Array;
+
+const MAX_CANDIDATES = 100_000;
+const CROSS_ENCODER_SLICE = 20;
+
+/** A checked query with what is to be done with it. */
+export type RankRequest = {
+  text: string | null;
+  vectors: Float32Array | null;
+  topK: number;
+  /** How many of the best the cross-encoder reads; 0: none. */
+  slice: number;
+  explain: boolean;
+  signal: AbortSignal | undefined;
+  deadlineMs: number | undefined;
+};
+
+/** A candidate with its late-interaction score; `order` is its place in the list it came in. */
+export type Ranked = {
+  id: string;
+  order: number;
+  text: string | null;
+  stored: boolean;
+  vectors: Float32Array | null;
+  score: number;
+};
+
+const RANK_OPTIONS = ['topK', 'crossEncoder', 'explain', 'signal'] as const;
+
+export function checkSearch(
+  query: Query,
+  options: SearchOptions | undefined,
+  dim: number,
+): RankRequest {
+  return checkRank(query, checkOptions<SearchOptions>('options', options, RANK_OPTIONS), dim);
+}
+
+export function checkRerank(
+  query: Query,
+  options: RerankOptions | undefined,
+  dim: number,
+): RankRequest {
+  return checkRank(
+    query,
+    checkOptions<RerankOptions>('options', options, [...RANK_OPTIONS, 'deadlineMs']),
+    dim,
+  );
+}
+
+function checkRank(query: Query, options: RerankOptions, dim: number): RankRequest {
+  const { topK = 10, crossEncoder = false, explain = false, signal, deadlineMs } = options;
+  checkInteger('topK', topK, 1, MAX_CANDIDATES);
+  if (typeof explain !== 'boolean') throw invalid('explain', 'true or false', explain);
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw invalid('signal', 'an AbortSignal', signal);
+  if (deadlineMs !== undefined) checkPositive('deadlineMs', deadlineMs);
+  const slice = checkSlice(crossEncoder, topK);
+  if (typeof query === 'string') {
+    return {
+      text: checkText('query', query),
+      vectors: null,
+      topK,
+      slice,
+      explain,
+      signal,
+      deadlineMs,
+    };
+  }
+  if (slice > 0 || explain) {
+    throw new MaxSimError(
+      'INVALID_ARGUMENT',
+      'crossEncoder and explain need the query as text, but token vectors were given.',
+    );
+  }
+  const vectors = checkVectors('query', query, dim, LIMITS.maxQueryTokens);
+  return { text: null, vectors, topK, slice, explain, signal, deadlineMs };
+}
+
+function checkSlice(crossEncoder: unknown, topK: number): number {
+  if (crossEncoder === false) return 0;
+  if (crossEncoder === true) return Math.max(topK, CROSS_ENCODER_SLICE);
+  if (typeof crossEncoder !== 'object' || crossEncoder === null) {
+    throw invalid('crossEncoder', 'true, false or { keep }', crossEncoder);
+  }
+  const { keep } = checkOptions<{ keep: number }>(
+    'crossEncoder',
+    crossEncoder as { keep: number },
+    ['keep'],
+  );
+  return checkInteger('crossEncoder.keep', keep, 1, 1000);
+}
+
+export function checkDocuments(documents: readonly DocumentInput[], dim: number): DocumentInput[] {
+  return checkArray('documents', documents).map((value, i) => {
+    const name = `documents[${i}]`;
+    const document = checkOptions<DocumentInput>(name, value as DocumentInput, [
+      'id',
+      'text',
+      'vectors',
+      'payload',
+    ]);
+    checkId(`${name}.id`, document.id);
+    if (document.vectors === undefined) checkText(`${name}.text`, document.text);
+    else checkVectors(`${name}.vectors`, document.vectors, dim, LIMITS.maxDocumentTokens);
+    return document;
+  });
+}
+
+export function checkCandidates(candidates: readonly Candidate[], dim: number): Ranked[] {
+  const list = checkArray('candidates', candidates);
+  if (list.length > MAX_CANDIDATES) {
+    throw invalid('candidates', `an array of at most ${MAX_CANDIDATES} candidates`, candidates);
+  }
+  return list.map((value, order) => {
+    const name = `candidates[${order}]`;
+    if (typeof value === 'string') {
+      return { id: checkId(name, value), order, text: null, stored: true, vectors: null, score: 0 };
+    }
+    const { id, text, vectors } = checkOptions<{
+      id: string;
+      text?: string;
+      vectors?: Float32Array;
+    }>(name, value as never, ['id', 'text', 'vectors']);
+    checkId(`${name}.id`, id);
+    if (vectors !== undefined)
+      checkVectors(`${name}.vectors`, vectors, dim, LIMITS.maxDocumentTokens);
+    else checkText(`${name}.text`, text);
+    return { id, order, text: text ?? null, stored: false, vectors: vectors ?? null, score: 0 };
+  });
+}
