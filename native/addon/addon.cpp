@@ -16,12 +16,18 @@ Napi::Value Cpu(const Napi::CallbackInfo& info) {
     const char* name;
     bool present;
   } features[] = {
-      {"sse4_2", cpu.sse42},         {"avx2", cpu.avx2},
-      {"fma", cpu.fma},              {"f16c", cpu.f16c},
-      {"avx_vnni", cpu.avxvnni},     {"avx512f", cpu.avx512f},
-      {"avx512bw", cpu.avx512bw},    {"avx512vl", cpu.avx512vl},
-      {"avx512dq", cpu.avx512dq},    {"avx512_vnni", cpu.avx512vnni},
-      {"avx512_bf16", cpu.avx512bf16}, {"neon", cpu.neon},
+      {"sse4_2", cpu.sse42},
+      {"avx2", cpu.avx2},
+      {"fma", cpu.fma},
+      {"f16c", cpu.f16c},
+      {"avx_vnni", cpu.avxvnni},
+      {"avx512f", cpu.avx512f},
+      {"avx512bw", cpu.avx512bw},
+      {"avx512vl", cpu.avx512vl},
+      {"avx512dq", cpu.avx512dq},
+      {"avx512_vnni", cpu.avx512vnni},
+      {"avx512_bf16", cpu.avx512bf16},
+      {"neon", cpu.neon},
       {"dotprod", cpu.dotprod},
   };
   const Napi::Env env = info.Env();

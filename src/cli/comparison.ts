@@ -1,6 +1,6 @@
 /**
- * One question ranked three ways: BM25 over the texts; late interaction, which reranks BM25's best;
- * the cross-encoder, which reorders the best of those.
+ * One question ranked three ways: BM25 over the texts; late interaction over every stored token, so
+ * that it can find what shares no word with the question; the cross-encoder, which reorders its best.
  */
 import { ndcg, precision } from '../evaluate/measures.js';
 import type { Engine, Hit, Stage } from '../maxsim.js';
@@ -23,19 +23,19 @@ export type Comparison = {
   crossEncoder: Ranking | null;
 };
 
-/** How many of BM25's best late interaction reads, and how many of those the cross-encoder. */
-export const DEPTH = { lateInteraction: 50, crossEncoder: 20 } as const;
+/** How long the rankings are, and how many of the best the cross-encoder reads. */
+export const DEPTH = { ranking: 50, crossEncoder: 20 } as const;
 
 export async function compare(
   text: string,
   { bm25, engine, crossEncoder }: { bm25: Bm25; engine: Engine; crossEncoder: boolean },
 ): Promise<Comparison> {
   const started = performance.now();
-  const first = bm25.search(text, DEPTH.lateInteraction).map((hit) => hit.id);
+  const first = bm25.search(text, DEPTH.ranking).map((hit) => hit.id);
   const bm25Ms = performance.now() - started;
   // One call gives both orders: every hit keeps the rank that each stage gave it.
-  const { hits, timings } = await engine.rerank(text, first, {
-    topK: DEPTH.lateInteraction,
+  const { hits, timings } = await engine.search(text, {
+    topK: DEPTH.ranking,
     crossEncoder: crossEncoder ? { keep: DEPTH.crossEncoder } : false,
   });
   const late = [...hits].sort(

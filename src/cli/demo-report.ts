@@ -88,7 +88,7 @@ function labelled(label: string, text: string, width: number): string {
 export function printLegend(): void {
   printLine(
     paint.dim(
-      `✔ answers  ~ helps  ✗ known near-miss.  Late interaction reranks BM25's best ${DEPTH.lateInteraction}; the cross-encoder reorders the best ${DEPTH.crossEncoder} of those.`,
+      `✔ answers  ~ helps  ✗ known near-miss.  Late interaction searches the whole index; the cross-encoder reorders its best ${DEPTH.crossEncoder}.`,
     ),
   );
 }
