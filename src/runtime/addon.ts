@@ -3,6 +3,7 @@
  * that call it validate in words, and the addon checks again so that no value can crash the process.
  */
 import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
 import type { CodecName } from '../types.js';
@@ -160,7 +161,7 @@ export function loadAddon(): Addon {
   if (loaded !== undefined) return loaded;
   const forced = process.env['MAXSIM_ADDON'];
   const paths = forced
-    ? [forced]
+    ? [resolve(forced)]
     : ['Release', 'Debug'].map((kind) =>
         fileURLToPath(new URL(`../../build/native/${kind}/maxsim.node`, import.meta.url)),
       );

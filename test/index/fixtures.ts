@@ -3,28 +3,24 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
+import { random } from '../../bench/stats.mjs';
 import type { MaxSimError } from '../../dist/errors.js';
+import { maxSim } from '../maxsim/reference.js';
 
 export const DIM = 16;
 
-/** Mulberry32: the same numbers in every run. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+/** The same numbers in every run. */
+export const seeded = random;
+
+export const plainMaxSim = (query: Float32Array, document: Float32Array, dim = DIM): number =>
+  maxSim(query, document, dim);
 
 /** Unit-length token vectors. */
-export function unitVectors(random: () => number, tokens: number, dim = DIM): Float32Array {
+export function unitVectors(next: () => number, tokens: number, dim = DIM): Float32Array {
   const vectors = new Float32Array(tokens * dim);
   for (let token = 0; token < tokens; token++) {
     const row = vectors.subarray(token * dim, (token + 1) * dim);
-    for (let d = 0; d < dim; d++) row[d] = random() * 2 - 1;
+    for (let d = 0; d < dim; d++) row[d] = next() * 2 - 1;
     const norm = Math.hypot(...row);
     for (let d = 0; d < dim; d++) row[d] = (row[d] as number) / norm;
   }
@@ -36,21 +32,6 @@ export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'maxsim-test-'));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
-}
-
-/** The definition: for each query token the best dot product with a document token, summed. */
-export function plainMaxSim(query: Float32Array, document: Float32Array, dim = DIM): number {
-  let score = 0;
-  for (let q = 0; q < query.length; q += dim) {
-    let best = Number.NEGATIVE_INFINITY;
-    for (let d = 0; d < document.length; d += dim) {
-      let dot = 0;
-      for (let i = 0; i < dim; i++) dot += (query[q + i] as number) * (document[d + i] as number);
-      best = Math.max(best, dot);
-    }
-    score += best;
-  }
-  return score;
 }
 
 /** The code and message of what `run` throws. */
