@@ -4,12 +4,13 @@
  */
 
 import { join } from 'node:path';
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { type EncodeJob, encodeTexts } from './encode/encode-texts.js';
 import { type TokensJob, tokenSpans } from './encode/spans.js';
 import { MaxSimError } from './errors.js';
 import { type PairsJob, scorePairs } from './rerank/score-pairs.js';
-import type { WorkerReply, WorkerRequest } from './runtime/pool.js';
+import { Gate } from './runtime/gate.js';
+import type { PoolData, WorkerReply, WorkerRequest } from './runtime/pool.js';
 import { ModelSession } from './runtime/session.js';
 import { TextTokenizer } from './runtime/tokenizer.js';
 import type { EncodedText, TextToken } from './types.js';
@@ -68,10 +69,16 @@ const kinds: Record<string, (payload: never) => Steps> = {
 const port = parentPort;
 if (port === null) throw new MaxSimError('INTERNAL', 'worker.js runs on a worker thread only.');
 
+const gate = new Gate((workerData as PoolData).gate);
 const queue: Running[] = [];
 let busy = false;
 
 port.on('message', (request: WorkerRequest) => {
+  if (request.type === 'close') {
+    queue.length = 0;
+    port.close(); // with nothing left to listen to, the thread ends after its batch
+    return;
+  }
   if (request.type === 'cancel') {
     const at = queue.findIndex((job) => job.id === request.id);
     if (at >= 0) queue.splice(at, 1);
@@ -94,6 +101,7 @@ port.on('message', (request: WorkerRequest) => {
 async function work(): Promise<void> {
   busy = true;
   for (let job = queue[0]; job !== undefined; job = queue[0]) {
+    if (!gate.enter()) break;
     let reply: WorkerReply | undefined;
     let transfer: ArrayBuffer[] = [];
     try {
@@ -114,6 +122,7 @@ async function work(): Promise<void> {
         },
       };
     }
+    gate.leave();
     const at = queue.indexOf(job); // it may have been cancelled, or others put before it
     if (at >= 0 && reply !== undefined) {
       queue.splice(at, 1);

@@ -26,7 +26,13 @@ type ModelReport = {
   verified: boolean;
 };
 
-type SelfTest = { firstQueryMs: number; queryMs: number; crossEncoderMs: number };
+type SelfTest = {
+  /** Loading the model and storing two passages. */
+  indexMs: number;
+  queryMs: number;
+  /** Loading the cross-encoder and reading two pairs. */
+  crossEncoderMs: number;
+};
 
 type Report = {
   ok: boolean;
@@ -174,15 +180,14 @@ async function faultOf(
 async function runSelfTest(problems: Problem[]): Promise<SelfTest | null> {
   const directory = await mkdtemp(join(tmpdir(), 'maxsim-doctor-'));
   try {
+    const started = performance.now();
     await using engine = await Engine.open(join(directory, 'index'), { threads: 1 });
     await engine.add([
       { id: 'right', text: 'Report a stolen laptop to the security desk within two hours.' },
       { id: 'wrong', text: 'The canteen opens at noon and closes at three.' },
     ]);
+    const indexMs = performance.now() - started;
     const question = 'my computer was taken, what now?';
-    const started = performance.now();
-    await engine.search(question);
-    const firstQueryMs = performance.now() - started;
     const { timings } = await engine.search(question);
     const { hits, timings: reranked } = await engine.search(question, { crossEncoder: true });
     const late = hits.find((hit) => hit.scores[0]?.rank === 1);
@@ -193,7 +198,7 @@ async function runSelfTest(problems: Problem[]): Promise<SelfTest | null> {
       });
     }
     return {
-      firstQueryMs,
+      indexMs,
       queryMs: timings.totalMs,
       crossEncoderMs: reranked.crossEncoderMs,
     };
@@ -240,7 +245,7 @@ function print(report: Report): void {
   }
   if (selfTest !== null) {
     printLine(
-      `${mark(problems.length === 0)} trial run: first query ${formatMs(selfTest.firstQueryMs)} (with the model's load), then ${formatMs(selfTest.queryMs)}`,
+      `${mark(problems.length === 0)} trial run: model loaded and two passages stored in ${formatMs(selfTest.indexMs)}, searched in ${formatMs(selfTest.queryMs)}, read by the cross-encoder (with its load) in ${formatMs(selfTest.crossEncoderMs)}`,
     );
   }
   for (const { what, fix } of problems) {

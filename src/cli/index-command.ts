@@ -64,7 +64,12 @@ async function runIndex(
 ): Promise<void> {
   // Before the index is opened: a misspelled source must not leave an empty index behind.
   const sources = await Promise.all(paths.map(openSource));
-  const say = json ? () => {} : (line: string) => process.stderr.write(`${line}\n`);
+  let progress: Progress | undefined;
+  const say = (line: string): void => {
+    if (json) return;
+    if (progress === undefined) process.stderr.write(`${line}\n`);
+    else progress.write(line);
+  };
   const interrupt = new Interrupt(() =>
     say('stopping; nothing that was committed is lost, ^C again ends at once'),
   );
@@ -74,19 +79,20 @@ async function runIndex(
       ...(codec === undefined ? {} : { codec }),
       ...(threads === undefined ? {} : { threads }),
     });
-    const progress = new Progress({ unit: 'documents', json });
+    const bar = new Progress({ unit: 'documents', json });
+    progress = bar;
     const badLines: Refused[] = [];
     let emptyFiles = 0;
-    countInto(progress, sources);
+    countInto(bar, sources);
     const indexing = new Indexing(engine, {
       batchSize: batch,
       signal: interrupt.signal,
       onProgress: ({ added, replaced, unchanged, bad }, done) =>
-        progress.update(done, { added, replaced, unchanged, bad }),
+        bar.update(done, { added, replaced, unchanged, bad }),
       onRefused: (refused) => {
         if (badLines.length === NAMED) return;
         badLines.push(refused);
-        progress.write(
+        bar.write(
           json
             ? JSON.stringify({ event: 'bad-line', ...refused })
             : `bad  ${place(refused)}  ${refused.reason}`,
@@ -94,12 +100,11 @@ async function runIndex(
       },
       onEmptyFile: (file) => {
         if (++emptyFiles > NAMED) return;
-        progress.write(
-          json ? JSON.stringify({ event: 'empty-file', file }) : `empty  ${file}  skipped`,
-        );
+        bar.write(json ? JSON.stringify({ event: 'empty-file', file }) : `empty  ${file}  skipped`);
       },
     });
-    const report = await indexing.run(sources).finally(() => progress.end());
+    const report = await indexing.run(sources).finally(() => bar.end());
+    progress = undefined;
     const { documents, tokens, sizeBytes } = engine.index.stats();
     const interrupted = interrupt.exitCode !== null;
     print(

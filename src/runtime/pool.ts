@@ -6,6 +6,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
+import { Gate } from './gate.js';
 
 /** Lower runs first. */
 export const PRIORITY = { query: 0, rerank: 1, document: 2 } as const;
@@ -19,7 +20,8 @@ export type JobOptions = {
 
 export type WorkerRequest =
   | { type: 'job'; id: number; kind: string; payload: unknown; priority: number }
-  | { type: 'cancel'; id: number };
+  | { type: 'cancel'; id: number }
+  | { type: 'close' };
 
 export type WorkerReply =
   | { id: number; ok: true; result: unknown }
@@ -40,25 +42,32 @@ type Job = {
   stopListening(): void;
 };
 
-type Thread = { worker: Worker; jobs: Map<number, Job>; cost: number };
+type Thread = { worker: Worker; jobs: Map<number, Job>; cost: number; exited: Promise<void> };
 
 export type PoolOptions = {
   /** How many threads; default: one per core, at most 8. */
   threads?: number | undefined;
-  workerData?: unknown;
 };
+
+/** What the threads of a pool get as workerData. */
+export type PoolData = { gate: SharedArrayBuffer };
+
+/** How long a closing pool waits for a batch to end before it stops the thread under it. */
+const GRACE_MS = 10_000;
 
 export class WorkerPool {
   readonly threadCount: number;
   private readonly threads: Thread[] = [];
+  private readonly gate = new Gate();
   private nextId = 1;
   private closed = false;
 
   constructor(
     private readonly entry: URL,
-    private readonly options: PoolOptions = {},
+    options: PoolOptions = {},
   ) {
     this.threadCount = options.threads ?? Math.min(8, availableParallelism());
+    process.on('exit', this.onExit);
   }
 
   /** Runs one job. Rejects with ABORTED, CLOSED, WORKER_FAILED or the error the job raised. */
@@ -88,9 +97,11 @@ export class WorkerPool {
     while (this.threads.length < this.threadCount) this.spawn();
   }
 
+  /** Resolves when every thread has ended; each may finish the batch it is at, and no more. */
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
+    this.gate.shut();
     const threads = this.threads.splice(0);
     for (const thread of threads) {
       for (const job of thread.jobs.values()) {
@@ -98,9 +109,18 @@ export class WorkerPool {
         job.reject(new MaxSimError('CLOSED', 'The engine was closed while this was running.'));
       }
       thread.jobs.clear();
+      thread.worker.ref();
+      const request: WorkerRequest = { type: 'close' };
+      thread.worker.postMessage(request);
     }
-    await Promise.all(threads.map((thread) => thread.worker.terminate()));
+    await Promise.all(threads.map(stop));
+    process.off('exit', this.onExit);
   }
+
+  private readonly onExit = (): void => {
+    this.gate.shut();
+    this.gate.waitUntilEmpty(GRACE_MS);
+  };
 
   private send(job: Job): void {
     const thread = this.leastLoaded();
@@ -129,8 +149,12 @@ export class WorkerPool {
   }
 
   private spawn(): Thread {
-    const worker = new Worker(this.entry, { workerData: this.options.workerData, execArgv: [] });
-    const thread: Thread = { worker, jobs: new Map(), cost: 0 };
+    const workerData: PoolData = { gate: this.gate.memory };
+    const worker = new Worker(this.entry, { workerData, execArgv: [] });
+    const exited = new Promise<void>((resolve) => {
+      worker.once('exit', () => resolve());
+    });
+    const thread: Thread = { worker, jobs: new Map(), cost: 0, exited };
     this.threads.push(thread);
     // An idle pool must not keep the process alive; a thread with work must.
     worker.unref();
@@ -189,6 +213,12 @@ export class WorkerPool {
     }
     job.reject(error);
   }
+}
+
+async function stop({ worker, exited }: Thread): Promise<void> {
+  const timer = setTimeout(() => void worker.terminate(), GRACE_MS);
+  await exited;
+  clearTimeout(timer);
 }
 
 export function aborted(signal: AbortSignal | undefined): MaxSimError {

@@ -5,6 +5,7 @@ import { parentPort, threadId } from 'node:worker_threads';
 
 parentPort?.on('message', async ({ type, id, kind, payload }) => {
   if (type === 'cancel') return;
+  if (type === 'close') process.exit(0);
   if (kind === 'die' || (kind === 'die-once' && !existsSync(payload))) {
     if (kind === 'die-once') writeFileSync(payload, '');
     process.exit(3);
