@@ -125,3 +125,47 @@ export function checkVectors(
   }
   return value;
 }
+
+const MAX_PAYLOAD_DEPTH = 64;
+// Shared sub-objects are stored once per reference: without a bound, 64 levels could mean 2^64 values.
+const MAX_PAYLOAD_VALUES = 1_000_000;
+
+/** A payload that JSON can hold: plain objects and arrays, finite numbers, no cycles. */
+export function checkPayload(name: string, payload: unknown): void {
+  const ancestors = new Set<object>();
+  let values = 0;
+  const visit = (value: unknown, path: string): void => {
+    if (++values > MAX_PAYLOAD_VALUES)
+      throw refused(name, `has more than ${MAX_PAYLOAD_VALUES} values`);
+    if (value === null || typeof value === 'boolean' || typeof value === 'string') return;
+    if (typeof value === 'number') {
+      if (!Number.isFinite(value)) throw refused(path, `is ${value}`);
+      return;
+    }
+    if (typeof value !== 'object') throw refused(path, `is ${show(value)}`);
+    if (ancestors.has(value)) throw refused(path, 'holds itself');
+    if (ancestors.size >= MAX_PAYLOAD_DEPTH) {
+      throw refused(path, `is nested more than ${MAX_PAYLOAD_DEPTH} levels deep`);
+    }
+    ancestors.add(value);
+    if (Array.isArray(value)) {
+      for (let i = 0; i < value.length; i++) visit(value[i], `${path}[${i}]`);
+    } else {
+      // Plain in any realm: null or a prototype without one of its own.
+      const prototype: unknown = Object.getPrototypeOf(value);
+      if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+        throw refused(path, `is ${show(value)} of a class`);
+      }
+      for (const [key, inner] of Object.entries(value)) {
+        if (key === '__proto__') throw refused(path, 'has a key "__proto__"');
+        visit(inner, `${path}.${key}`);
+      }
+    }
+    ancestors.delete(value);
+  };
+  visit(payload, name);
+}
+
+function refused(path: string, what: string): MaxSimError {
+  return new MaxSimError('INVALID_ARGUMENT', `${path} must be plain JSON, but it ${what}.`);
+}

@@ -105,38 +105,35 @@ export class Engine {
       'skipUnchanged',
       'signal',
     ]);
-    const inputs = checkDocuments(documents, this.index.dim);
+    this.index.checkWritable();
+    const given = checkDocuments(documents, this.index.dim);
+    // The last document of an id is kept; the others need not be encoded.
+    const inputs = [...new Map(given.map((document) => [document.id, document])).values()];
+    const repeated = given.length - inputs.length;
     const hashes = inputs.map(contentHash);
-    const fresh: number[] = [];
-    const stored = skipUnchanged
-      ? this.index.contentHashes(inputs.map((document) => document.id))
-      : [];
-    for (let i = 0; i < inputs.length; i++)
-      if (!skipUnchanged || stored[i] !== hashes[i]) fresh.push(i);
-    const texts = fresh
-      .map((i) => inputs[i] as DocumentInput)
-      .filter((document) => document.vectors === undefined);
+    const stored = skipUnchanged ? this.index.contentHashes(inputs.map(({ id }) => id)) : [];
+    const isFresh = (_: unknown, i: number): boolean => !skipUnchanged || stored[i] !== hashes[i];
+    const fresh = inputs.filter(isFresh);
+    const freshHashes = hashes.filter(isFresh);
+    const texts = fresh.filter((document) => document.vectors === undefined);
     const encoded = await this.encoder.encodeDocuments(
       texts.map((document) => document.text as string),
       { signal },
     );
-    const vectorsOf = new Map(texts.map((document, i) => [document, encoded[i] as EncodedText]));
     if (signal?.aborted) throw aborted(signal);
+    const vectorsOf = new Map(texts.map((document, i) => [document, encoded[i]?.vectors]));
     const { added, replaced } = await this.index.add(
-      fresh.map((i) => {
-        const { id, text, vectors, payload } = inputs[i] as DocumentInput;
-        return {
-          id,
-          vectors: vectors ?? (vectorsOf.get(inputs[i] as DocumentInput) as EncodedText).vectors,
-          contentHash: hashes[i] as string,
-          ...(text === undefined ? {} : { text }),
-          ...(payload === undefined ? {} : { payload }),
-        };
-      }),
+      fresh.map((document, i) => ({
+        id: document.id,
+        vectors: (document.vectors ?? vectorsOf.get(document)) as Float32Array,
+        contentHash: freshHashes[i] as string,
+        ...(document.text === undefined ? {} : { text: document.text }),
+        ...(document.payload === undefined ? {} : { payload: document.payload }),
+      })),
     );
     return {
       added,
-      replaced,
+      replaced: replaced + repeated,
       unchanged: inputs.length - fresh.length,
       truncated: encoded.filter((text) => text.truncatedTokens > 0).length,
     };
@@ -145,7 +142,8 @@ export class Engine {
   /** Removes documents, durably, in one commit. Ids that the index does not hold are reported. */
   async delete(ids: readonly string[]): Promise<{ deleted: number; unknownIds: string[] }> {
     this.checkOpen();
-    return await this.index.delete([...ids]);
+    const { deleted, unknownIds } = await this.index.delete(ids);
+    return { deleted, unknownIds };
   }
 
   /** A stored document, or undefined. */

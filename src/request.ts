@@ -7,6 +7,7 @@ import {
   checkId,
   checkInteger,
   checkOptions,
+  checkPayload,
   checkPositive,
   checkText,
   checkVectors,
@@ -39,6 +40,7 @@ export type AddOptions = {
 
 export type AddResult = {
   added: number;
+  /** Ids that were stored before, or came more than once in one call (the last one is kept). */
   replaced: number;
   /** Skipped by `skipUnchanged`. */
   unchanged: number;
@@ -169,6 +171,7 @@ export function checkDocuments(documents: readonly DocumentInput[], dim: number)
       'payload',
     ]);
     checkId(`${name}.id`, document.id);
+    if (document.payload !== undefined) checkPayload(`${name}.payload`, document.payload);
     if (document.vectors === undefined) checkText(`${name}.text`, document.text);
     else checkVectors(`${name}.vectors`, document.vectors, dim, LIMITS.maxDocumentTokens);
     return document;

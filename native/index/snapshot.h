@@ -83,13 +83,22 @@ class Snapshot {
   // scores[i] for refs[i]. MODEL_MISMATCH when the query has another dim.
   Status Score(const PreparedQuery& query, std::span<const uint32_t> refs, const Limits& limits,
                float* scores) const;
-  // The best k of all live documents, best first, ties in ref order.
+  // The best k of all live documents, best first, ties in ref order; on several threads when there
+  // is enough to scan and cores are idle.
   Status Search(const PreparedQuery& query, size_t k, const Limits& limits,
                 std::vector<ScoredDocument>* best) const;
 
  private:
+  struct Range {
+    uint32_t segment, begin, end;  // ordinals
+  };
+
   Snapshot() = default;
   Status CheckQuery(const PreparedQuery& query) const;
+  // All documents in pieces: a few for each of `width` threads, or one where threads do not pay.
+  std::vector<Range> Ranges(size_t width) const;
+  Status SearchRange(const PreparedQuery& query, Range range, const Limits& limits,
+                     TopSlice* slice) const;
 
   VectorFormat format_;
   std::vector<Segment> segments_;

@@ -1,4 +1,4 @@
-// The best k of a stream of scores, best first; ties keep the order of arrival.
+// The best k of a stream of scores, best first; of equals, the lower document number comes first.
 #ifndef MAXSIM_MAXSIM_TOP_SLICE_H_
 #define MAXSIM_MAXSIM_TOP_SLICE_H_
 
@@ -16,7 +16,7 @@ struct ScoredDocument {
 class TopSlice {
  public:
   explicit TopSlice(size_t k);
-  // Documents must be offered in increasing order for ties to keep it.
+  // In any order: the slice depends on what was offered alone.
   void Offer(uint32_t document, float score);
   // Empties the slice: at most k documents, best first.
   std::vector<ScoredDocument> Take();

@@ -1,12 +1,16 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "fixtures.h"
 #include "platform/cpu.h"
 #include "platform/crc32c.h"
 #include "platform/status.h"
+#include "platform/thread_pool.h"
 
 using namespace maxsim;
 
@@ -57,4 +61,22 @@ TEST_CASE("the CPU has a name, and AVX2 where it has AVX-512") {
 #if defined(__aarch64__)
   CHECK(cpu.neon);
 #endif
+}
+
+TEST_CASE("a thread pool runs every item once, from several threads at a time") {
+  ThreadPool& pool = ThreadPool::Shared();
+  CHECK(pool.width() >= 1);
+  std::vector<std::thread> callers;
+  std::atomic<size_t> wrong{0};
+  for (int caller = 0; caller < 4; caller++) {
+    callers.emplace_back([&pool, &wrong] {
+      for (size_t count = 0; count < 200; count++) {
+        std::vector<std::atomic<int>> runs(count);
+        pool.For(count, [&runs](size_t i) { runs[i].fetch_add(1); });
+        for (const auto& run : runs) wrong += run.load() == 1 ? 0 : 1;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK(wrong == 0);
 }

@@ -115,15 +115,19 @@ function examineAddon(
     return { ...addon.cpu(), kernels: { chosen, candidates } };
   } catch (error) {
     if (!(error instanceof MaxSimError)) throw error;
-    const isa = error.code === 'UNSUPPORTED_ISA';
-    problems.push({
-      what: error.message,
-      fix: isa
-        ? 'Unset MAXSIM_ISA, or set it to kernels that this CPU can run.'
-        : 'apt-get install -y g++ cmake make && npm run build',
-    });
+    // The solutions that the message ends with are what `fix` is for.
+    const [what = ''] = error.message.split('\nPossible solutions:');
+    problems.push({ what, fix: fixOf(error) });
     return null;
   }
+}
+
+function fixOf(error: MaxSimError): string {
+  if (error.code === 'UNSUPPORTED_ISA')
+    return 'Unset MAXSIM_ISA, or set it to kernels that this CPU can run.';
+  if (process.env['MAXSIM_ADDON'])
+    return 'Unset MAXSIM_ADDON, or set it to the path of a maxsim.node built for this machine.';
+  return 'apt-get install -y g++ cmake make && npm run build';
 }
 
 /** Of the addon that is loaded, from the list of this process's shared objects. */

@@ -52,7 +52,7 @@ export function addIndexCommand(program: Command): void {
       ).choices(['int8', 'f32']),
     )
     .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
-    .option('--batch <n>', 'documents per commit', integer(1, 100_000), 256)
+    .option('--batch <n>', 'documents per commit', integer(1, 100_000), 64)
     .option('--json', 'print the summary as JSON', false)
     .action(runIndex);
 }
@@ -107,11 +107,13 @@ async function runIndex(
     progress = undefined;
     const { documents, tokens, sizeBytes } = engine.index.stats();
     const interrupted = interrupt.exitCode !== null;
+    // Without what was read but abandoned.
+    const settled = report.added + report.replaced + report.unchanged + report.bad;
     print(
       {
         ...report,
         badLines,
-        documentsPerSecond: report.read / (report.elapsedMs / 1000),
+        documentsPerSecond: settled / (report.elapsedMs / 1000),
         interrupted,
         index: { directory: engine.index.directory, documents, tokens, sizeBytes },
       },

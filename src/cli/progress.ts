@@ -38,7 +38,7 @@ export class Progress {
       barIncompleteChar: '░',
       barsize: 28,
       stream: process.stderr,
-      hideCursor: true,
+      hideCursor: false,
       clearOnComplete: true,
       linewrap: false,
       // The command has its own answer to signals.

@@ -351,7 +351,8 @@ export class Index {
     if (this.closing !== undefined) throw new MaxSimError('CLOSED', 'The index is closed.');
   }
 
-  private checkWritable(): void {
+  /** Throws READ_ONLY or CLOSED when this index takes no commits. */
+  checkWritable(): void {
     this.checkOpen();
     if (this.lock === null) {
       throw new MaxSimError('READ_ONLY', 'The index is open in read mode.');

@@ -237,6 +237,19 @@ describe('add and delete', () => {
     expect((await engine.search('canteen')).hits.map((hit) => hit.id)).not.toContain('temporary');
   });
 
+  it('keeps the last of several documents with one id, also when an earlier one is stored', async () => {
+    const stored = { id: 'twice', text: 'The first text.' };
+    await engine.add([stored]);
+    const changed = { id: 'twice', text: 'The second text.' };
+    expect(await engine.add([changed, stored], { skipUnchanged: true })).toMatchObject({
+      unchanged: 1,
+    });
+    expect(engine.get('twice')?.text).toBe(stored.text);
+    expect(await engine.add([stored, changed])).toMatchObject({ added: 0, replaced: 2 });
+    expect(engine.get('twice')?.text).toBe(changed.text);
+    await engine.delete(['twice']);
+  });
+
   it('counts texts that were longer than the model reads', async () => {
     const long = 'a long story about nothing at all '.repeat(100);
     expect(await engine.add([{ id: 'long', text: long }])).toMatchObject({ truncated: 1 });

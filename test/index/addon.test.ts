@@ -1,5 +1,6 @@
 /** The addon itself, called as no room of ours would: every wrong value is an error, never a crash. */
 import { mkdirSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
@@ -17,7 +18,7 @@ const wrong: unknown[] = [
   1.5,
   Number.NaN,
   2 ** 40,
-  'text',
+  join(tmpdir(), 'maxsim-test-no-such', 'file'), // a text, and a path that cannot be made
   Symbol('s'),
   10n,
   () => 1,
