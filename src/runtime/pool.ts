@@ -42,7 +42,14 @@ type Job = {
   stopListening(): void;
 };
 
-type Thread = { worker: Worker; jobs: Map<number, Job>; cost: number; exited: Promise<void> };
+type Thread = {
+  worker: Worker;
+  /** One each: a thread that died inside its own keeps nobody waiting. */
+  gate: Gate;
+  jobs: Map<number, Job>;
+  cost: number;
+  exited: Promise<void>;
+};
 
 export type PoolOptions = {
   /** How many threads; default: one per core, at most 8. */
@@ -55,10 +62,15 @@ export type PoolData = { gate: SharedArrayBuffer };
 /** How long a closing pool waits for a batch to end before it stops the thread under it. */
 const GRACE_MS = 10_000;
 
+const openPools = new Set<WorkerPool>();
+
+process.on('exit', () => {
+  for (const pool of openPools) pool.quiesce();
+});
+
 export class WorkerPool {
   readonly threadCount: number;
   private readonly threads: Thread[] = [];
-  private readonly gate = new Gate();
   private nextId = 1;
   private closed = false;
 
@@ -67,7 +79,7 @@ export class WorkerPool {
     options: PoolOptions = {},
   ) {
     this.threadCount = options.threads ?? Math.min(8, availableParallelism());
-    process.on('exit', this.onExit);
+    openPools.add(this);
   }
 
   /** Runs one job. Rejects with ABORTED, CLOSED, WORKER_FAILED or the error the job raised. */
@@ -101,9 +113,8 @@ export class WorkerPool {
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
-    this.gate.shut();
-    const threads = this.threads.splice(0);
-    for (const thread of threads) {
+    for (const thread of this.threads) {
+      thread.gate.shut();
       for (const job of thread.jobs.values()) {
         job.stopListening();
         job.reject(new MaxSimError('CLOSED', 'The engine was closed while this was running.'));
@@ -113,14 +124,15 @@ export class WorkerPool {
       const request: WorkerRequest = { type: 'close' };
       thread.worker.postMessage(request);
     }
-    await Promise.all(threads.map(stop));
-    process.off('exit', this.onExit);
+    await Promise.all(this.threads.map(stop));
+    openPools.delete(this);
   }
 
-  private readonly onExit = (): void => {
-    this.gate.shut();
-    this.gate.waitUntilEmpty(GRACE_MS);
-  };
+  /** At the end of the process: blocks until no thread is inside onnxruntime, a batch at most. */
+  quiesce(): void {
+    for (const { gate } of this.threads) gate.shut();
+    for (const { gate } of this.threads) gate.waitUntilEmpty(GRACE_MS);
+  }
 
   private send(job: Job): void {
     const thread = this.leastLoaded();
@@ -149,12 +161,13 @@ export class WorkerPool {
   }
 
   private spawn(): Thread {
-    const workerData: PoolData = { gate: this.gate.memory };
+    const gate = new Gate();
+    const workerData: PoolData = { gate: gate.memory };
     const worker = new Worker(this.entry, { workerData, execArgv: [] });
     const exited = new Promise<void>((resolve) => {
       worker.once('exit', () => resolve());
     });
-    const thread: Thread = { worker, jobs: new Map(), cost: 0, exited };
+    const thread: Thread = { worker, gate, jobs: new Map(), cost: 0, exited };
     this.threads.push(thread);
     // An idle pool must not keep the process alive; a thread with work must.
     worker.unref();
