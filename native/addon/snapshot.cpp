@@ -176,7 +176,7 @@ Napi::Value SnapshotObject::Score(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   std::vector<float> scores(refs.size());
-  const Status status = snapshot->Score(*query, refs, {}, scores.data());
+  const Status status = snapshot->Score(*query, refs, {}, Threads::kCaller, scores.data());
   return status.ok() ? FromFloats(env, scores) : Throw(env, status);
 }
 
@@ -199,7 +199,8 @@ Napi::Value SnapshotObject::ScoreAsync(const Napi::CallbackInfo& info) {
       env,
       [job] {
         job->scores.resize(job->refs.size());
-        return job->snapshot->Score(*job->query, job->refs, job->limits.limits, job->scores.data());
+        return job->snapshot->Score(*job->query, job->refs, job->limits.limits, Threads::kShared,
+                                    job->scores.data());
       },
       [job](Napi::Env e) -> Napi::Value { return FromFloats(e, job->scores); });
 }

@@ -17,6 +17,27 @@ constexpr size_t kChunk = 256;
 constexpr uint64_t kParallelBytes = uint64_t{2} << 20;
 constexpr uint64_t kSmallestRange = 32;  // documents
 
+// What several threads that share a scan report: the first failure of any of them.
+class FirstFailure {
+ public:
+  // True while nothing has failed.
+  bool Note(const Status& status) {
+    if (!status.ok()) {
+      const std::lock_guard lock(mutex_);
+      if (status_.ok()) status_ = status;
+      failed_ = true;
+    }
+    return !failed_;
+  }
+  // Once all threads have ended.
+  const Status& status() const { return status_; }
+
+ private:
+  std::mutex mutex_;
+  Status status_ = Status::Ok();
+  std::atomic<bool> failed_{false};
+};
+
 }  // namespace
 
 Status Limits::Check() const {
@@ -137,18 +158,31 @@ Status Snapshot::CheckQuery(const PreparedQuery& query) const {
 }
 
 Status Snapshot::Score(const PreparedQuery& query, std::span<const uint32_t> refs,
-                       const Limits& limits, float* scores) const {
+                       const Limits& limits, Threads threads, float* scores) const {
   Status status = CheckQuery(query);
   if (!status.ok()) return status;
   std::vector<MaxsimDocument> documents;
   status = Resolve(refs, &documents);
   if (!status.ok()) return status;
-  for (size_t i = 0; i < documents.size(); i += kChunk) {
-    status = limits.Check();
-    if (!status.ok()) return status;
-    Scan(query, format_.tokens, &documents[i], std::min(kChunk, documents.size() - i), scores + i);
+  const auto score_chunk = [&](size_t chunk) {
+    const size_t first = chunk * kChunk;
+    const size_t count = std::min(kChunk, documents.size() - first);
+    Scan(query, format_.tokens, &documents[first], count, scores + first);
+  };
+  const size_t chunks = (documents.size() + kChunk - 1) / kChunk;
+  if (threads == Threads::kCaller) {
+    for (size_t chunk = 0; chunk < chunks; chunk++) {
+      status = limits.Check();
+      if (!status.ok()) return status;
+      score_chunk(chunk);
+    }
+    return Status::Ok();
   }
-  return Status::Ok();
+  FirstFailure failure;
+  ThreadPool::Shared().For(chunks, [&](size_t chunk) {
+    if (failure.Note(limits.Check())) score_chunk(chunk);
+  });
+  return failure.status();
 }
 
 Status Snapshot::SearchRange(const PreparedQuery& query, Range range, const Limits& limits,
@@ -193,18 +227,17 @@ Status Snapshot::Search(const PreparedQuery& query, size_t k, const Limits& limi
   const std::vector<Range> ranges = Ranges(pool.width());
   const auto depth = static_cast<size_t>(std::min<uint64_t>(k, live_count_));
   TopSlice slice(depth);
-  Status first_failure = Status::Ok();
+  FirstFailure failure;
   std::mutex mutex;
   // Which thread takes which range is chance; the order of a slice is not: score, then ref.
   pool.For(ranges.size(), [&](size_t i) {
     TopSlice part(depth);
-    const Status outcome = SearchRange(query, ranges[i], limits, &part);
+    if (!failure.Note(SearchRange(query, ranges[i], limits, &part))) return;
     const std::vector<ScoredDocument> found = part.Take();
     const std::lock_guard lock(mutex);
-    if (!outcome.ok() && first_failure.ok()) first_failure = outcome;
     for (const ScoredDocument& document : found) slice.Offer(document.document, document.score);
   });
-  if (!first_failure.ok()) return first_failure;
+  if (!failure.status().ok()) return failure.status();
   *best = slice.Take();
   return Status::Ok();
 }

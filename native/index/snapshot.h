@@ -42,6 +42,10 @@ struct Limits {
   Status Check() const;
 };
 
+// kCaller: never leaves the calling thread, as the event loop wants it, which must not wait for a
+// helper that others keep from running.
+enum class Threads { kCaller, kShared };
+
 class Snapshot {
  public:
   static constexpr uint32_t kUnknown = SegmentReader::kUnknown;
@@ -82,7 +86,7 @@ class Snapshot {
 
   // scores[i] for refs[i]. MODEL_MISMATCH when the query has another dim.
   Status Score(const PreparedQuery& query, std::span<const uint32_t> refs, const Limits& limits,
-               float* scores) const;
+               Threads threads, float* scores) const;
   // The best k of all live documents, best first, ties in ref order; on several threads when there
   // is enough to scan and cores are idle.
   Status Search(const PreparedQuery& query, size_t k, const Limits& limits,

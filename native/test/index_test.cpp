@@ -414,7 +414,7 @@ TEST_CASE("a snapshot finds, counts, scores and searches live documents only") {
   std::vector<uint32_t> refs;
   for (const ScoredDocument& document : best) refs.push_back(document.document);
   std::vector<float> scores(refs.size());
-  REQUIRE(snapshot->Score(query, refs, {}, scores.data()).ok());
+  REQUIRE(snapshot->Score(query, refs, {}, Threads::kShared, scores.data()).ok());
   for (size_t i = 0; i < best.size(); i++) {
     CHECK(scores[i] == best[i].score);
     CHECK(best[i].document != 5);
@@ -422,7 +422,8 @@ TEST_CASE("a snapshot finds, counts, scores and searches live documents only") {
   }
   for (const uint32_t bad : {5u, 600u, 0xFFFFFFFFu}) {
     const uint32_t one[] = {bad};
-    CHECK(std::string(snapshot->Score(query, one, {}, scores.data()).code()) == "INVALID_ARGUMENT");
+    CHECK(std::string(snapshot->Score(query, one, {}, Threads::kCaller, scores.data()).code()) ==
+          "INVALID_ARGUMENT");
   }
   Noise noise(1);
   const PreparedQuery other(noise.Floats(10).data(), 1, 10, 8);
@@ -462,8 +463,8 @@ TEST_CASE("a merge keeps live ids, records and token bytes as they are") {
       REQUIRE((old_ref == Snapshot::kUnknown) == (new_ref == Snapshot::kUnknown));
       if (old_ref == Snapshot::kUnknown) continue;
       float old_score, new_score;
-      REQUIRE(before->Score(query, std::span(&old_ref, 1), {}, &old_score).ok());
-      REQUIRE(after->Score(query, std::span(&new_ref, 1), {}, &new_score).ok());
+      REQUIRE(before->Score(query, std::span(&old_ref, 1), {}, Threads::kCaller, &old_score).ok());
+      REQUIRE(after->Score(query, std::span(&new_ref, 1), {}, Threads::kShared, &new_score).ok());
       CHECK(old_score == new_score);
     }
   }

@@ -104,11 +104,6 @@ export class WorkerPool {
     });
   }
 
-  /** Starts every thread now, instead of at the first jobs. */
-  start(): void {
-    while (this.threads.length < this.threadCount) this.spawn();
-  }
-
   /** Resolves when every thread has ended; each may finish the batch it is at, and no more. */
   async close(): Promise<void> {
     if (this.closed) return;

@@ -29,6 +29,7 @@ test('a search that several threads share ranks as scoring document by document 
       .map((id, place) => ({ id, score: scores[place] as number, place }))
       .sort((a, b) => b.score - a.score || a.place - b.place)
       .map(({ id, score }) => ({ id, score }));
+    expect((await index.scoreAsync(query, ids)).scores).toEqual(scores);
     expect(await index.search(query, { topK: 50 })).toEqual(expected.slice(0, 50));
     expect(await index.search(query, { topK: 1000 })).toEqual(expected);
   });
