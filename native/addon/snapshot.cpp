@@ -156,13 +156,15 @@ Napi::Value SnapshotObject::Find(const Napi::CallbackInfo& info) {
   if (Get(env) == nullptr || !ToArray(info[0], "ids", &ids)) return env.Undefined();
   // A getter in the array may close the snapshot under us.
   const std::shared_ptr<const Snapshot> snapshot = snapshot_;
-  std::vector<uint32_t> refs(ids.Length());
+  // Grown as ids prove valid: a sparse array of 2^32 holes must not be believed.
+  std::vector<uint32_t> refs;
+  const uint32_t count = ids.Length();
   std::string id;
-  for (uint32_t i = 0; i < refs.size(); i++) {
+  for (uint32_t i = 0; i < count; i++) {
     const Napi::HandleScope scope(env);
     const bool valid = ToId(PropertyOf(ids, i), &id);
     if (env.IsExceptionPending()) return env.Undefined();
-    refs[i] = valid ? snapshot->Find(id) : Snapshot::kUnknown;
+    refs.push_back(valid ? snapshot->Find(id) : Snapshot::kUnknown);
   }
   return FromUint32s(env, refs);
 }
@@ -264,8 +266,9 @@ Napi::Value SnapshotObject::Explain(const Napi::CallbackInfo& info) {
 Napi::Value SnapshotObject::Ids(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::vector<uint32_t> refs;
-  const Snapshot* snapshot = Get(env);
-  if (snapshot == nullptr || !ToRefs(info[0], &refs)) return env.Undefined();
+  if (Get(env) == nullptr || !ToRefs(info[0], &refs)) return env.Undefined();
+  // Setting elements can run setters of Array.prototype, which may close the snapshot under us.
+  const std::shared_ptr<const Snapshot> snapshot = snapshot_;
   Napi::Array ids = Napi::Array::New(env, refs.size());
   for (uint32_t i = 0; i < refs.size(); i++) {
     const Napi::HandleScope scope(env);
@@ -384,8 +387,8 @@ Napi::Value SnapshotObject::DeadOrdinals(const Napi::CallbackInfo& info) {
 // [{ file, documents, dead, tokens, sizeBytes, sections: { tokens, … }, tombstoneBytes }]
 Napi::Value SnapshotObject::Segments(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const Snapshot* snapshot = Get(env);
-  if (snapshot == nullptr) return env.Undefined();
+  if (Get(env) == nullptr) return env.Undefined();
+  const std::shared_ptr<const Snapshot> snapshot = snapshot_;  // as in Ids
   Napi::Array list = Napi::Array::New(env);
   for (const Snapshot::Segment& segment : snapshot->segments()) {
     const SegmentHeader& header = segment.reader->header();

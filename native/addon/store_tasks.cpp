@@ -65,10 +65,10 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
                                "have %u, %u and %u.",
                                count, vectors.Length(), records.Length()));
   }
-  std::vector<FloatDocuments::Document> documents(count);
+  std::vector<FloatDocuments::Document> documents;  // grown as ids prove valid, see Find
   for (uint32_t i = 0; i < count; i++) {
     const Napi::HandleScope scope(env);
-    if (!ToId(PropertyOf(ids, i), &documents[i].id)) {
+    if (!ToId(PropertyOf(ids, i), &documents.emplace_back().id)) {
       return Throw(env, Status::Error("INVALID_ARGUMENT",
                                       "ids[%u] must be 1 to %zu bytes of well-formed text.", i,
                                       kMaxIdBytes));
@@ -220,6 +220,15 @@ Napi::Value RemoveFileTask(const Napi::CallbackInfo& info) {
       info.Env(), [path] { return RemoveFile(path); }, [](Napi::Env e) { return e.Undefined(); });
 }
 
+// (path) -> Promise: what was renamed or made in the directory survives a power loss from then on
+Napi::Value FlushDirectoryTask(const Napi::CallbackInfo& info) {
+  std::string path;
+  if (!ToText(info[0], "path", &path)) return info.Env().Undefined();
+  return StartTask(
+      info.Env(), [path] { return FlushDirectory(path); },
+      [](Napi::Env e) { return e.Undefined(); });
+}
+
 Napi::Value Crc(const Napi::CallbackInfo& info) {
   std::span<const uint8_t> bytes;
   if (!ToBytes(info[0], "bytes", &bytes)) return info.Env().Undefined();
@@ -267,6 +276,7 @@ void ExportStoreTasks(Napi::Env env, Napi::Object exports) {
   exports.Set("writeTombstones", Napi::Function::New(env, WriteTombstones, "writeTombstones"));
   exports.Set("writeFileDurably", Napi::Function::New(env, WriteFileDurably, "writeFileDurably"));
   exports.Set("removeFile", Napi::Function::New(env, RemoveFileTask, "removeFile"));
+  exports.Set("flushDirectory", Napi::Function::New(env, FlushDirectoryTask, "flushDirectory"));
   exports.Set("lockIndex", Napi::Function::New(env, LockIndex, "lockIndex"));
   exports.Set("crc32c", Napi::Function::New(env, Crc, "crc32c"));
 }

@@ -23,11 +23,15 @@ SegmentReader::SegmentReader(std::unique_ptr<MappedFile> file) : file_(std::move
 Status SegmentReader::Open(const std::string& path, const SegmentExpectation& expected,
                            std::shared_ptr<const SegmentReader>* segment, bool* missing) {
   std::unique_ptr<MappedFile> file;
-  Status status = MappedFile::Open(path, &file, missing);
-  if (!status.ok()) return status;
+  const Status status = MappedFile::Open(path, &file, missing);
+  return status.ok() ? Open(std::move(file), expected, segment) : status;
+}
+
+Status SegmentReader::Open(std::unique_ptr<MappedFile> file, const SegmentExpectation& expected,
+                           std::shared_ptr<const SegmentReader>* segment) {
   std::shared_ptr<SegmentReader> reader(new SegmentReader(std::move(file)));
   reader->file_->Advise(MappedFile::Access::kSequential);
-  status = reader->Validate(expected);
+  const Status status = reader->Validate(expected);
   if (!status.ok()) return status;
   reader->file_->Advise(MappedFile::Access::kNormal);
   *segment = std::move(reader);

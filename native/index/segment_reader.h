@@ -33,6 +33,9 @@ class SegmentReader {
   // operating system's reason (`*missing`: there is no such file).
   static Status Open(const std::string& path, const SegmentExpectation& expected,
                      std::shared_ptr<const SegmentReader>* segment, bool* missing = nullptr);
+  // The same of a file that is mapped already, and may have lost its name meanwhile.
+  static Status Open(std::unique_ptr<MappedFile> file, const SegmentExpectation& expected,
+                     std::shared_ptr<const SegmentReader>* segment);
 
   const std::string& path() const { return file_->path(); }
   const SegmentHeader& header() const { return header_; }

@@ -56,38 +56,27 @@ Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
   *missing = false;
   std::shared_ptr<Snapshot> snapshot(new Snapshot());
   snapshot->format_ = format;
+  // First every file is mapped, which takes microseconds, and only then verified, which may take
+  // seconds: a busy writer may remove files meanwhile, but what is mapped stays.
+  std::vector<std::unique_ptr<MappedFile>> files(specs.size());
   uint64_t base = 0;
-  for (const SegmentSpec& spec : specs) {
+  for (size_t i = 0; i < specs.size(); i++) {
+    const SegmentSpec& spec = specs[i];
     Segment segment{spec.file, spec.dead_file, nullptr, nullptr, static_cast<uint32_t>(base)};
-    const Segment* known = nullptr;
-    if (previous != nullptr) {
-      for (const Segment& candidate : previous->segments_) {
-        if (candidate.file == spec.file) known = &candidate;
-      }
-    }
-    // The name alone is not proof: the header's checksum covers those of all sections.
-    const bool same = known != nullptr && known->reader->header().crc32c == spec.header_crc32c &&
-                      known->reader->document_count() == spec.documents &&
-                      known->reader->token_count() == spec.tokens &&
-                      known->reader->format().dim == format.dim &&
-                      known->reader->format().tokens.codec == format.tokens.codec &&
-                      known->reader->format().tokens.scale == format.tokens.scale;
-    if (same) {
+    const Segment* known = previous == nullptr ? nullptr : previous->SameSegment(spec, format);
+    if (known != nullptr) {
       segment.reader = known->reader;
     } else {
-      const SegmentExpectation expected{format, spec.documents, spec.tokens, spec.header_crc32c};
-      Status status =
-          SegmentReader::Open(directory + "/" + spec.file, expected, &segment.reader, missing);
+      Status status = MappedFile::Open(directory + "/" + spec.file, &files[i], missing);
       if (!status.ok()) return status;
     }
-    if (!spec.dead_file.empty()) {
-      if (same && known->dead_file == spec.dead_file && known->dead_count() == spec.dead_count) {
-        segment.tombstones = known->tombstones;
-      } else {
-        Status status = Tombstones::Open(directory + "/" + spec.dead_file, spec.documents,
-                                         spec.dead_count, &segment.tombstones, missing);
-        if (!status.ok()) return status;
-      }
+    if (known != nullptr && !spec.dead_file.empty() && known->dead_file == spec.dead_file &&
+        known->dead_count() == spec.dead_count) {
+      segment.tombstones = known->tombstones;
+    } else if (!spec.dead_file.empty()) {
+      Status status = Tombstones::Open(directory + "/" + spec.dead_file, spec.documents,
+                                       spec.dead_count, &segment.tombstones, missing);
+      if (!status.ok()) return status;
     }
     base += spec.documents;
     if (base > kMaxSegmentDocuments) {
@@ -95,16 +84,41 @@ Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
                            directory.c_str(),
                            static_cast<unsigned long long>(kMaxSegmentDocuments));
     }
+    snapshot->segments_.push_back(std::move(segment));
+  }
+  for (size_t i = 0; i < specs.size(); i++) {
+    const SegmentSpec& spec = specs[i];
+    Segment& segment = snapshot->segments_[i];
+    if (files[i] != nullptr) {
+      const SegmentExpectation expected{format, spec.documents, spec.tokens, spec.header_crc32c};
+      Status status = SegmentReader::Open(std::move(files[i]), expected, &segment.reader);
+      if (!status.ok()) return status;
+    }
     snapshot->live_count_ += spec.documents - segment.dead_count();
     snapshot->live_tokens_ += spec.tokens;
     for (const uint32_t ordinal : segment.DeadOrdinals()) {
       snapshot->live_tokens_ -= segment.reader->Document(ordinal).token_count;
     }
-    snapshot->segments_.push_back(std::move(segment));
   }
   snapshot->ref_count_ = static_cast<uint32_t>(base);
   *out = std::move(snapshot);
   return Status::Ok();
+}
+
+const Snapshot::Segment* Snapshot::SameSegment(const SegmentSpec& spec,
+                                               const VectorFormat& format) const {
+  for (const Segment& segment : segments_) {
+    if (segment.file != spec.file) continue;
+    // The name alone is not proof: the header's checksum covers those of all sections.
+    const SegmentReader& reader = *segment.reader;
+    const VectorFormat stored = reader.format();
+    const bool same =
+        reader.header().crc32c == spec.header_crc32c && reader.document_count() == spec.documents &&
+        reader.token_count() == spec.tokens && stored.dim == format.dim &&
+        stored.tokens.codec == format.tokens.codec && stored.tokens.scale == format.tokens.scale;
+    return same ? &segment : nullptr;
+  }
+  return nullptr;
 }
 
 uint32_t Snapshot::Find(std::string_view id) const {

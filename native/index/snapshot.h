@@ -99,6 +99,8 @@ class Snapshot {
 
   Snapshot() = default;
   Status CheckQuery(const PreparedQuery& query) const;
+  // The segment that a manifest entry stands for, if this snapshot has it mapped and verified.
+  const Segment* SameSegment(const SegmentSpec& spec, const VectorFormat& format) const;
   // All documents in pieces: a few for each of `width` threads, or one where threads do not pay.
   std::vector<Range> Ranges(size_t width) const;
   Status SearchRange(const PreparedQuery& query, Range range, const Limits& limits,

@@ -52,6 +52,8 @@ std::string DirectoryOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+}  // namespace
+
 Status FlushDirectory(const std::string& directory) {
   int error = Fault("fsync directory", directory);
   if (error == 0) {
@@ -63,8 +65,6 @@ Status FlushDirectory(const std::string& directory) {
   }
   return error == 0 ? Status::Ok() : IoError(directory, "fsync directory", error);
 }
-
-}  // namespace
 
 void SetFaultHook(FaultHook hook) { fault_hook.store(hook, std::memory_order_relaxed); }
 

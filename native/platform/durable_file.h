@@ -44,6 +44,9 @@ class DurableFile {
 
 Status WriteDurably(const std::string& path, const void* data, size_t size);
 
+// fsync of a directory: what was renamed, made or removed in it survives a power loss from then on.
+Status FlushDirectory(const std::string& directory);
+
 // Removes the file; one that is not there already counts as removed.
 Status RemoveFile(const std::string& path);
 

@@ -4,8 +4,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace maxsim {
@@ -19,7 +21,12 @@ struct ThreadPool::Job {
   // Takes items until none is left. `work` is alive for as long as an item is: the caller waits.
   void Run() {
     for (size_t item = next.fetch_add(1); item < count; item = next.fetch_add(1)) {
-      (*work)(item);
+      try {
+        (*work)(item);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!failure) failure = std::current_exception();
+      }
       if (ended.fetch_add(1) + 1 == count) {
         const std::lock_guard lock(mutex);
         all_ended.notify_all();
@@ -37,6 +44,7 @@ struct ThreadPool::Job {
   std::atomic<size_t> next{0}, ended{0};
   std::mutex mutex;
   std::condition_variable all_ended;
+  std::exception_ptr failure;  // the first one
 };
 
 struct ThreadPool::Queue {
@@ -67,9 +75,13 @@ struct ThreadPool::Queue {
   }
 };
 
-ThreadPool::ThreadPool(size_t helper_count) : helper_count_(helper_count), queue_(new Queue) {
-  for (size_t i = 0; i < helper_count_; i++) {
-    std::thread([queue = queue_] { queue->Help(); }).detach();
+ThreadPool::ThreadPool(size_t helper_count) : queue_(new Queue) {
+  try {
+    for (; helper_count_ < helper_count; helper_count_++) {
+      std::thread([queue = queue_] { queue->Help(); }).detach();
+    }
+  } catch (const std::system_error&) {
+    // No more threads to be had (pids.max, ulimit -u): fewer helpers, or a plain loop, do the work.
   }
 }
 
@@ -93,6 +105,7 @@ void ThreadPool::For(size_t count, const std::function<void(size_t)>& work) {
   job->Run();
   queue_->Remove(job);
   job->Wait();
+  if (job->failure) std::rethrow_exception(job->failure);
 }
 
 }  // namespace maxsim

@@ -9,8 +9,9 @@ namespace maxsim {
 
 class ThreadPool {
  public:
-  // One for the process: a helper per further core, at most 31, started at the first use. It is
-  // never destroyed, because nothing could wait for helpers while the process ends.
+  // One for the process: a helper per further core, at most 31, started at the first use; fewer,
+  // down to none, where the system grants no more threads. It is never destroyed, because nothing
+  // could wait for helpers while the process ends.
   static ThreadPool& Shared();
 
   // The calling thread and the helpers.
@@ -18,8 +19,8 @@ class ThreadPool {
 
   // Runs work(0) to work(count - 1), each once, in any order, on the calling thread and on whatever
   // helpers are idle; returns when all have ended. With every helper busy it is a plain loop, so
-  // calls from many threads share the cores instead of waiting for each other. `work` must not
-  // throw.
+  // calls from many threads share the cores instead of waiting for each other. What `work` throws
+  // (it can only be out of memory) is rethrown here once all items have ended.
   void For(size_t count, const std::function<void(size_t)>& work);
 
  private:
@@ -29,8 +30,8 @@ class ThreadPool {
   explicit ThreadPool(size_t helper_count);
   ~ThreadPool() = delete;
 
-  const size_t helper_count_;
   Queue* const queue_;
+  size_t helper_count_ = 0;
 };
 
 }  // namespace maxsim

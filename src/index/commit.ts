@@ -101,6 +101,7 @@ class Attempt {
   private readonly written: string[] = [];
   private manifest: Manifest;
   private opened: NativeSnapshot | null = null;
+  private manifestTouched = false;
 
   constructor(
     private readonly directory: string,
@@ -136,6 +137,7 @@ class Attempt {
       this.opened?.close();
       return { next: null, counts, obsolete: [] };
     }
+    this.manifestTouched = true;
     await writeManifest(this.directory, this.manifest);
     const needed = filesOf(this.manifest);
     return {
@@ -150,6 +152,10 @@ class Attempt {
   /** Removes what was written, unless the manifest on disk lists it already. */
   async undo(error: unknown): Promise<unknown> {
     this.opened?.close();
+    if (!this.manifestTouched) {
+      await removeFiles(this.directory, this.written);
+      return error;
+    }
     let onDisk: Manifest | null = null;
     try {
       onDisk = await readManifest(this.directory);
@@ -295,7 +301,9 @@ async function chooseScale(vectors: readonly Float32Array[], dim: number): Promi
   if (largest > 1) return Math.fround((largest * HEADROOM) / 127);
   // Rotated unit vectors are spread like normal variables of deviation 1 / sqrt(dim): a few tokens
   // say little about the largest that will come, five deviations do.
-  const expected = tokens < ENOUGH_TOKENS ? 5 / Math.sqrt(dim) : 0;
+  // Shorter vectors are spread as much less: none is longer than sqrt(dim) times its largest component.
+  const length = Math.min(1, largest * Math.sqrt(dim));
+  const expected = tokens < ENOUGH_TOKENS ? (5 / Math.sqrt(dim)) * length : 0;
   const range = Math.min(1, Math.max(largest, expected));
   return Math.max(2 ** -126, Math.fround(range / 127));
 }

@@ -71,7 +71,8 @@ function prepareDocument(value: unknown, name: string, dim: number): PreparedDoc
     'contentHash',
   ]);
   const id = checkId(`${name}.id`, document.id);
-  checkShape(`${name}.vectors`, document.vectors, dim);
+  const given = document.vectors;
+  checkShape(`${name}.vectors`, given, dim);
   const { text, payload, contentHash } = document;
   if (text !== undefined) checkString(`${name}.text`, text);
   if (payload !== undefined) checkPayload(`${name}.payload`, payload);
@@ -85,7 +86,8 @@ function prepareDocument(value: unknown, name: string, dim: number): PreparedDoc
     }
   }
   const record = packr.pack([contentHash ?? null, text ?? null, payload ?? null]);
-  return { id, vectors: document.vectors.slice(), record };
+  // Not slice(): a subclass may answer that with a view of memory that the caller can take away.
+  return { id, vectors: new Float32Array(given), record };
 }
 
 /** As checkVectors, but without a look at every value. */

@@ -3,10 +3,10 @@
  * empty directory, touches nothing in one that is no index.
  */
 import { mkdir, readdir } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { checkInteger, checkOptions, checkPositive, checkString, LIMITS } from '../check.js';
 import { invalid, MaxSimError } from '../errors.js';
-import { loadAddon, type NativeLock, native } from '../runtime/addon.js';
+import { loadAddon, type NativeLock, native, nativeAsync } from '../runtime/addon.js';
 import type { CodecName } from '../types.js';
 import { type Generation, isOurs, openGeneration, removeOrphans } from './commit.js';
 import {
@@ -36,6 +36,7 @@ export type IndexOptions = {
 
 const LOCK_FILE = 'writer.lock';
 
+type Identity = Pick<IndexOptions, 'dim' | 'codec' | 'encoder'>;
 type Checked = IndexOptions & { mode: 'write' | 'read'; create: boolean };
 
 function checkIndexOptions(options: IndexOptions | undefined): Checked {
@@ -101,7 +102,7 @@ function codecOf(option: CodecOption): Manifest['codec'] {
 }
 
 /** Throws MODEL_MISMATCH naming every field in which the index is not what was asked for. */
-function checkIdentity(path: string, manifest: Manifest, options: Checked): void {
+function checkIdentity(path: string, manifest: Manifest, options: Identity): void {
   const differences: string[] = [];
   if (options.dim !== undefined && options.dim !== manifest.dim) {
     differences.push(`dim ${manifest.dim}, not ${options.dim}`);
@@ -137,7 +138,12 @@ export async function openNewest(
   let manifest = await readManifest(path);
   for (;;) {
     if (manifest === null) throw notAnIndex(path, `it has no ${MANIFEST_FILE}`);
-    if (manifest.generation === current?.manifest.generation) return null;
+    if (current !== null) {
+      // A directory that was made anew may have any generation: compare all of it.
+      if (JSON.stringify(manifest) === JSON.stringify(current.manifest)) return null;
+      const { dim, codec, encoder } = current.manifest;
+      checkIdentity(path, manifest, { dim, codec: codec.name, ...(encoder && { encoder }) });
+    }
     try {
       return await openGeneration(path, manifest, current?.snapshot ?? null);
     } catch (error) {
@@ -188,6 +194,9 @@ async function openWriter(
       checkIdentity(path, manifest, options);
     }
     const current = await openGeneration(path, manifest, null);
+    // A writer that was killed may have renamed its manifest and not flushed the name: before files
+    // of the generation before are removed, this one must be sure to stay.
+    await nativeAsync(() => loadAddon().flushDirectory(path));
     await removeOrphans(path, manifest);
     return { current, lock };
   } catch (error) {
@@ -221,8 +230,14 @@ async function prepareDirectory(path: string, options: Checked): Promise<void> {
   }
   firstManifest(options); // before anything is made: throws when dim is missing
   try {
-    await mkdir(path, { recursive: true });
+    const made = await mkdir(path, { recursive: true });
+    // The names of new directories are entries of their parents, and as durable as those.
+    for (let child = path; made !== undefined; child = dirname(child)) {
+      await nativeAsync(() => loadAddon().flushDirectory(dirname(child)));
+      if (child === made || child === dirname(child)) break;
+    }
   } catch (error) {
+    if (error instanceof MaxSimError) throw error;
     throw new MaxSimError('IO_ERROR', `${path}: cannot create: ${(error as Error).message}.`, {
       cause: error,
     });

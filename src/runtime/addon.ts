@@ -141,6 +141,8 @@ export interface Addon {
   writeTombstones(path: string, documentCount: number, dead: Uint32Array): Promise<number>;
   writeFileDurably(path: string, bytes: Uint8Array): Promise<void>;
   removeFile(path: string): Promise<void>;
+  /** Makes renames and new files in a directory survive a power loss. */
+  flushDirectory(path: string): Promise<void>;
   /** Throws INDEX_LOCKED, with the holder's `pid` where it is known. */
   lockIndex(path: string): NativeLock;
   openSnapshot(
