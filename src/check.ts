@@ -126,6 +126,23 @@ export function checkVectors(
   return value;
 }
 
+/** Document vectors as checkVectors wants them, but for their values: those are looked at off the event loop. */
+export function checkVectorShape(name: string, value: unknown, dim: number): void {
+  if (!(value instanceof Float32Array)) {
+    throw new MaxSimError(
+      'INVALID_VECTORS',
+      `${name} must be a Float32Array of tokens * ${dim} values, but ${show(value)} was given.`,
+    );
+  }
+  const tokens = value.length / dim;
+  if (!Number.isInteger(tokens) || tokens < 1 || tokens > LIMITS.maxDocumentTokens) {
+    throw new MaxSimError(
+      'INVALID_VECTORS',
+      `${name} must hold 1 to ${LIMITS.maxDocumentTokens} token vectors of dim ${dim}, but has ${value.length} values${value.length === 0 ? ' (its buffer may have been transferred or detached)' : ''}.`,
+    );
+  }
+}
+
 const MAX_PAYLOAD_DEPTH = 64;
 // Shared sub-objects are stored once per reference: without a bound, 64 levels could mean 2^64 values.
 const MAX_PAYLOAD_VALUES = 1_000_000;

@@ -6,7 +6,7 @@ import { Call } from './call.js';
 import { checkInteger, checkOptions } from './check.js';
 import { ModelEncoder } from './encode/encoder.js';
 import { MaxSimError } from './errors.js';
-import { contentHash } from './index/content-hash.js';
+import { contentHashes } from './index/content-hash.js';
 import { Index } from './index/store.js';
 import {
   type AddOptions,
@@ -34,9 +34,6 @@ import type {
   Stage,
   StoredDocument,
 } from './types.js';
-
-/** Up to this many stored candidates are scored on the calling thread: about 0.3 ms at 180 tokens. */
-const SYNC_CANDIDATES = 256;
 
 export class Engine {
   readonly index: Index;
@@ -110,7 +107,7 @@ export class Engine {
     // The last document of an id is kept; the others need not be encoded.
     const inputs = [...new Map(given.map((document) => [document.id, document])).values()];
     const repeated = given.length - inputs.length;
-    const hashes = inputs.map(contentHash);
+    const hashes = await contentHashes(inputs);
     const stored = skipUnchanged ? this.index.contentHashes(inputs.map(({ id }) => id)) : [];
     const isFresh = (_: unknown, i: number): boolean => !skipUnchanged || stored[i] !== hashes[i];
     const fresh = inputs.filter(isFresh);
@@ -232,10 +229,7 @@ export class Engine {
     const stored = candidates.filter((candidate) => candidate.stored);
     const given = candidates.filter((candidate) => !candidate.stored);
     const ids = stored.map((candidate) => candidate.id);
-    const { scores } =
-      ids.length <= SYNC_CANDIDATES
-        ? this.index.score(queryVectors, ids)
-        : await this.index.scoreAsync(queryVectors, ids);
+    const { scores } = await this.index.scoreAsync(queryVectors, ids);
     stored.forEach((candidate, i) => {
       candidate.score = scores[i] as number;
     });

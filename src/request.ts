@@ -10,6 +10,7 @@ import {
   checkPayload,
   checkPositive,
   checkText,
+  checkVectorShape,
   checkVectors,
   LIMITS,
 } from './check.js';
@@ -173,7 +174,7 @@ export function checkDocuments(documents: readonly DocumentInput[], dim: number)
     checkId(`${name}.id`, document.id);
     if (document.payload !== undefined) checkPayload(`${name}.payload`, document.payload);
     if (document.vectors === undefined) checkText(`${name}.text`, document.text);
-    else checkVectors(`${name}.vectors`, document.vectors, dim, LIMITS.maxDocumentTokens);
+    else checkVectorShape(`${name}.vectors`, document.vectors, dim);
     return document;
   });
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "index/segment_writer.h"
@@ -10,6 +11,8 @@ namespace {
 // Unit-length vectors may lose the tip of a rare large component; anything else is no embedding
 // that the scale was chosen for. 0.001 leaves room for norms computed in f16.
 constexpr double kUnitNorm = 1.001;
+// Up to this many times the range a tip is clamped; more would be another vector.
+constexpr float kTip = 2.f;
 
 constexpr double kMaxLength = kMaxMagnitude;
 
@@ -28,6 +31,7 @@ Status FloatDocuments::Validate() const {
                            "document \"%s\" has %zu vector values, expected 1 to %zu rows of %zu.",
                            document.id.c_str(), vectors.size(), kMaxDocumentTokens, dim);
     }
+    double longest = 0;  // squared
     for (size_t token = 0; token < tokens; token++) {
       const std::span<const float> row = vectors.subspan(token * dim, dim);
       double squares = 0;
@@ -43,14 +47,23 @@ Status FloatDocuments::Validate() const {
             "and a length of at most %g.",
             document.id.c_str(), at, token, static_cast<double>(row[at]), kMaxLength);
       }
-      if (!int8 || squares <= kUnitNorm * kUnitNorm) continue;
+      longest = std::max(longest, squares);
+    }
+    // No component is larger than its token is long, and all tokens together are rotated faster
+    // than one by one, so most documents end here.
+    if (!int8 || longest < static_cast<double>(limit) * limit) continue;
+    if (LargestStoredMagnitude(vectors.data(), tokens, dim) < limit) continue;
+    for (size_t token = 0; token < tokens; token++) {
+      const std::span<const float> row = vectors.subspan(token * dim, dim);
+      double squares = 0;
+      for (const float x : row) squares += static_cast<double>(x) * x;
       const float largest = LargestStoredMagnitude(row.data(), 1, dim);
-      if (largest < limit) continue;
+      if (largest < (squares <= kUnitNorm * kUnitNorm ? kTip * limit : limit)) continue;
       return Status::Error(
           "VECTOR_OUT_OF_RANGE",
           "document \"%s\": token %zu has length %g and a component of %g after the codec's "
-          "rotation, but the index's int8 codec holds -%g to %g and clamps only unit-length "
-          "tokens.",
+          "rotation, but the index's int8 codec holds -%g to %g and clamps only the tips of "
+          "unit-length tokens.",
           document.id.c_str(), token, std::sqrt(squares), static_cast<double>(largest),
           127.0 * static_cast<double>(format_.tokens.scale),
           127.0 * static_cast<double>(format_.tokens.scale));

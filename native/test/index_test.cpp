@@ -323,6 +323,8 @@ TEST_CASE(
   CHECK(source.Validate().ok());
   source.Tokens(0);
   CHECK(source.clipped() == 2);
+  constexpr VectorFormat narrower{{Codec::kInt8, 0.3f / 127}, 9};
+  CHECK(std::string(corpus.Source(narrower).Validate().code()) == "VECTOR_OUT_OF_RANGE");
   for (float& x : corpus.vectors[0]) x *= 1.1f;
   const Status status = corpus.Source(narrow).Validate();
   CHECK(std::string(status.code()) == "VECTOR_OUT_OF_RANGE");

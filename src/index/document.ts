@@ -1,9 +1,9 @@
 /** Documents on their way into the store: checked, copied, packed; and records on their way out. */
-import { setImmediate } from 'node:timers/promises';
 import { Packr, Unpackr } from 'msgpackr';
-import { checkId, checkOptions, checkPayload, checkString, LIMITS } from '../check.js';
+import { checkId, checkOptions, checkPayload, checkString, checkVectorShape } from '../check.js';
 import { MaxSimError, show } from '../errors.js';
 import type { Payload } from '../types.js';
+import { Pace } from './pace.js';
 
 /** A document with its token vectors. */
 export type IndexDocument = {
@@ -32,7 +32,6 @@ export type PreparedDocument = { id: string; vectors: Float32Array; record: Uint
 const MAX_HASH_BYTES = 256;
 /** Enough of a record to hold the content hash: array and string headers, and the string. */
 export const HASH_PREFIX_BYTES = 1 + 3 + MAX_HASH_BYTES;
-const SLICE_MS = 4;
 
 const packr = new Packr({ moreTypes: false, useRecords: false, variableMapSize: true });
 const unpackr = new Unpackr({ moreTypes: false, useRecords: false });
@@ -48,16 +47,13 @@ export async function prepareDocuments(
 ): Promise<{ prepared: Map<string, PreparedDocument>; repeats: number }> {
   const prepared = new Map<string, PreparedDocument>();
   let repeats = 0;
-  let started = performance.now();
+  const pace = new Pace();
   for (const [i, document] of documents.entries()) {
     const ready = prepareDocument(document, `documents[${i}]`, dim);
     // Deleted first: the last one also takes the last place.
     if (prepared.delete(ready.id)) repeats += 1;
     prepared.set(ready.id, ready);
-    if (performance.now() - started > SLICE_MS) {
-      await setImmediate();
-      started = performance.now();
-    }
+    await pace.rest();
   }
   return { prepared, repeats };
 }
@@ -72,7 +68,7 @@ function prepareDocument(value: unknown, name: string, dim: number): PreparedDoc
   ]);
   const id = checkId(`${name}.id`, document.id);
   const given = document.vectors;
-  checkShape(`${name}.vectors`, given, dim);
+  checkVectorShape(`${name}.vectors`, given, dim);
   const { text, payload, contentHash } = document;
   if (text !== undefined) checkString(`${name}.text`, text);
   if (payload !== undefined) checkPayload(`${name}.payload`, payload);
@@ -88,23 +84,6 @@ function prepareDocument(value: unknown, name: string, dim: number): PreparedDoc
   const record = packr.pack([contentHash ?? null, text ?? null, payload ?? null]);
   // Not slice(): a subclass may answer that with a view of memory that the caller can take away.
   return { id, vectors: new Float32Array(given), record };
-}
-
-/** As checkVectors, but without a look at every value. */
-function checkShape(name: string, value: unknown, dim: number): void {
-  if (!(value instanceof Float32Array)) {
-    throw new MaxSimError(
-      'INVALID_VECTORS',
-      `${name} must be a Float32Array of tokens * ${dim} values, but ${show(value)} was given.`,
-    );
-  }
-  const tokens = value.length / dim;
-  if (!Number.isInteger(tokens) || tokens < 1 || tokens > LIMITS.maxDocumentTokens) {
-    throw new MaxSimError(
-      'INVALID_VECTORS',
-      `${name} must hold 1 to ${LIMITS.maxDocumentTokens} token vectors of dim ${dim}, but has ${value.length} values${value.length === 0 ? ' (its buffer may have been transferred or detached)' : ''}.`,
-    );
-  }
 }
 
 export function unpackRecord(bytes: Uint8Array, id: string): DocumentRecord {

@@ -38,7 +38,7 @@ import {
 } from './document.js';
 import type { EncoderIdentity, Manifest } from './manifest.js';
 import { type IndexOptions, openIndex, openNewest } from './open.js';
-import { type ResolvedIds, resolveRefs, spread, withLimits } from './scoring.js';
+import { isShort, type ResolvedIds, resolveRefs, spread, withLimits } from './scoring.js';
 import { type IndexStats, statsOf } from './stats.js';
 
 export type { IndexDocument } from './document.js';
@@ -243,8 +243,8 @@ export class Index {
   }
 
   /**
-   * MaxSim scores of stored documents, on the calling thread: about 1 ms per 300 documents of 180
-   * tokens; `scoreAsync` for more. The query is flat `tokens * dim` values, or prepared.
+   * MaxSim scores of stored documents, on the calling thread whatever their number: 100 documents of 180
+   * tokens take 0.2 to 0.4 ms with AVX-512. Where it may be more, use `scoreAsync`. The query is flat `tokens * dim` values, or prepared.
    * Throws INVALID_VECTORS, MODEL_MISMATCH.
    */
   score(query: Float32Array | QueryVectors, ids: readonly string[]): ScoreResult {
@@ -254,7 +254,7 @@ export class Index {
     return { scores: spread(scores, places, ids.length), unknownIds };
   }
 
-  /** The same off the event loop. */
+  /** The same off the event loop; what takes less than about 0.3 ms is done at once. */
   async scoreAsync(
     query: Float32Array | QueryVectors,
     ids: readonly string[],
@@ -269,7 +269,9 @@ export class Index {
     const handle = toQuery(query, this.dim);
     const { snapshot } = this;
     const scores = await withLimits(signal, deadlineMs, (limits) =>
-      snapshot.scoreAsync(handle, known, limits),
+      isShort(handle, this.codec.name, snapshot.tokenCounts(known))
+        ? Promise.resolve(snapshot.score(handle, known))
+        : snapshot.scoreAsync(handle, known, limits),
     );
     return { scores: spread(scores, places, ids.length), unknownIds };
   }

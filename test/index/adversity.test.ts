@@ -12,6 +12,11 @@ test('short vectors in a small first commit keep their scores in int8', async ()
   const [score] = index.score(query, ['short']).scores;
   expect(score).toBeGreaterThan(3.9e-4);
   expect(score).toBeLessThan(4.1e-4);
+  // Of a unit vector, such a range would keep next to nothing.
+  const long = unitVectors(seeded(6), 1);
+  expect(await refusal(() => index.add([{ id: 'long', vectors: long }]))).toMatchObject({
+    code: 'VECTOR_OUT_OF_RANGE',
+  });
   await index.close();
 });
 
@@ -71,4 +76,21 @@ test('a reader does not follow a directory that was made anew by another encoder
   expect(await refusal(() => reader.refresh())).toMatchObject({ code: 'MODEL_MISMATCH' });
   expect(reader.has('new')).toBe(true);
   await reader.close();
+});
+
+test('short lists are scored at once and long ones off the event loop, with equal scores', async () => {
+  const dim = 128;
+  const index = await Index.open(temporaryDirectory(), { dim });
+  const next = seeded(7);
+  const ids = Array.from({ length: 600 }, (_, i) => `d${i}`);
+  await index.add(ids.map((id) => ({ id, vectors: unitVectors(next, 60, dim) })));
+  const query = unitVectors(next, 32, dim);
+  const { scores } = index.score(query, ids);
+  expect((await index.scoreAsync(query, ids)).scores).toEqual(scores);
+  expect((await index.scoreAsync(query, ids.slice(0, 5))).scores).toEqual(scores.slice(0, 5));
+  expect((await index.scoreAsync(query, [])).scores).toHaveLength(0);
+  const signal = AbortSignal.abort();
+  const aborted = await refusal(() => index.scoreAsync(query, ids.slice(0, 5), { signal }));
+  expect(aborted.code).toBe('ABORTED');
+  await index.close();
 });
