@@ -5,6 +5,7 @@
 #include <exception>
 #include <limits>
 
+#include "addon/codebook.h"
 #include "maxsim/query.h"
 
 namespace maxsim::addon {
@@ -181,6 +182,16 @@ bool ToArray(const Napi::Value& value, const char* name, Napi::Array* array) {
   return true;
 }
 
+bool Gather(const Napi::Array& from, uint32_t count, Napi::Array into, uint32_t offset) {
+  const Napi::Env env = from.Env();
+  for (uint32_t i = 0; i < count; i++) {
+    const Napi::HandleScope scope(env);
+    into.Set(offset + i, PropertyOf(from, i));
+    if (env.IsExceptionPending()) return false;
+  }
+  return true;
+}
+
 bool ToFormat(const Napi::Value& value, VectorFormat* format) {
   if (!value.IsObject()) return Expected(value, "format", "an object { codec, scale, dim }");
   const Napi::Object object = value.As<Napi::Object>();
@@ -190,31 +201,37 @@ bool ToFormat(const Napi::Value& value, VectorFormat* format) {
   if (!ToText(PropertyOf(object, "codec"), "format.codec", &codec)) return false;
   if (!ToInteger(PropertyOf(object, "dim"), "format.dim", kMinDim, kMaxDim, &dim)) return false;
   if (!scale.IsNumber()) return Expected(scale, "format.scale", "a number");
+  TokenFormat& tokens = format->tokens;
   format->dim = static_cast<uint32_t>(dim);
-  format->tokens.scale = scale.As<Napi::Number>().FloatValue();
-  if (codec == "int8") {
-    format->tokens.codec = Codec::kInt8;
-  } else if (codec == "f32") {
-    format->tokens.codec = Codec::kF32;
-  } else {
-    return Refuse(
-        value.Env(),
-        Status::Error("INVALID_ARGUMENT",
-                      "format.codec must be 'f32' or 'int8', but '%s' was given.", codec.c_str()));
+  tokens.scale = scale.As<Napi::Number>().FloatValue();
+  if (!CodecOf(codec, &tokens.codec)) {
+    return Refuse(value.Env(), Status::Error("INVALID_ARGUMENT",
+                                             "format.codec must be the name of a codec, but '%s' "
+                                             "was given.",
+                                             codec.c_str()));
   }
   const float largest = std::numeric_limits<float>::max() / 128;
-  const bool fits = format->tokens.codec == Codec::kF32
-                        ? format->tokens.scale == 1.f
-                        : std::isnormal(format->tokens.scale) && format->tokens.scale > 0 &&
-                              format->tokens.scale <= largest;
+  const bool fits = tokens.codec != Codec::kInt8
+                        ? tokens.scale == 1.f
+                        : std::isnormal(tokens.scale) && tokens.scale > 0 && tokens.scale <= largest;
   if (!fits) {
     return Refuse(value.Env(),
                   Status::Error("INVALID_ARGUMENT",
-                                "format.scale must be positive and finite (1 for f32), but "
-                                "%g was given.",
-                                static_cast<double>(format->tokens.scale)));
+                                "format.scale must be positive and finite (1 unless the codec is "
+                                "int8), but %g was given.",
+                                static_cast<double>(tokens.scale)));
   }
-  return true;
+  if (ResidualBits(tokens.codec) == 0) return true;
+  const Napi::Value codebook = PropertyOf(object, "codebook");
+  if (value.Env().IsExceptionPending() || !ToCodebook(codebook, format)) return false;
+  const CodebookContents& contents = tokens.codebook->contents();
+  if (contents.dim == dim && contents.bits == ResidualBits(tokens.codec)) return true;
+  return Refuse(value.Env(),
+                Status::Error("INVALID_ARGUMENT",
+                              "format.codebook has %u bits and dim %u, but %s of dim %llu was asked "
+                              "for.",
+                              contents.bits, contents.dim, codec.c_str(),
+                              static_cast<unsigned long long>(dim)));
 }
 
 bool ToId(const Napi::Value& value, std::string* id) {

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "index/segment_format.h"
+#include "maxsim/scan.h"
 #include "platform/status.h"
 
 namespace maxsim::addon {
@@ -36,7 +37,11 @@ bool ToBytes(const Napi::Value& value, const char* name, std::span<const uint8_t
 bool ToFloats(const Napi::Value& value, const char* name, std::span<const float>* floats);
 bool ToUint32s(const Napi::Value& value, const char* name, std::span<const uint32_t>* numbers);
 bool ToArray(const Napi::Value& value, const char* name, Napi::Array* array);
-// { codec: 'f32' | 'int8', scale, dim }
+// Collects `count` elements in an array of our own, from `offset` on. Reading `from` can run
+// JavaScript (getters, proxies), so pointers are to be taken from the copy, afterwards. False when
+// that threw.
+bool Gather(const Napi::Array& from, uint32_t count, Napi::Array into, uint32_t offset);
+// { codec, scale, dim, codebook? }
 bool ToFormat(const Napi::Value& value, VectorFormat* format);
 // False without an exception for what cannot be an id (too long, empty, a lone surrogate): no
 // document has it. An exception only for what is no string.
@@ -55,10 +60,11 @@ Napi::Value StartTask(Napi::Env env, std::function<Status()> work,
 
 // Constructors of this environment (there is one per worker thread).
 struct Classes {
-  Napi::FunctionReference query, snapshot, lock, cancel;
+  Napi::FunctionReference query, snapshot, lock, cancel, codebook;
 };
 Classes& ClassesOf(Napi::Env env);
 
+void ExportCodebook(Napi::Env env, Napi::Object exports);
 void ExportQuery(Napi::Env env, Napi::Object exports);
 void ExportSnapshot(Napi::Env env, Napi::Object exports);
 void ExportStoreTasks(Napi::Env env, Napi::Object exports);

@@ -64,6 +64,10 @@ Napi::Value CancelObject::Cancel(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value CancelObject::Progress(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), progress_->load(std::memory_order_relaxed));
+}
+
 bool ToQuery(const Napi::Value& value, std::shared_ptr<const PreparedQuery>* query) {
   if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kQueryTag)) {
     Throw(value.Env(), Status::Error("INVALID_ARGUMENT", "query must be a Query."));
@@ -87,7 +91,9 @@ bool ToLimits(const Napi::Value& value, TaskLimits* limits) {
       Throw(value.Env(), Status::Error("INVALID_ARGUMENT", "limits.cancel must be a Cancel."));
       return false;
     }
-    limits->cancelled = CancelObject::Unwrap(cancel.As<Napi::Object>())->cancelled_;
+    const CancelObject* object = CancelObject::Unwrap(cancel.As<Napi::Object>());
+    limits->cancelled = object->cancelled_;
+    limits->progress = object->progress_;
     limits->limits.cancelled = limits->cancelled.get();
   }
   if (!deadline.IsUndefined()) {
@@ -112,7 +118,9 @@ void ExportQuery(Napi::Env env, Napi::Object exports) {
        QueryObject::InstanceAccessor<&QueryObject::Dim>("dim"),
        QueryObject::InstanceAccessor<&QueryObject::Bits>("bits")});
   const Napi::Function cancel = CancelObject::DefineClass(
-      env, "Cancel", {CancelObject::InstanceMethod<&CancelObject::Cancel>("cancel")});
+      env, "Cancel",
+      {CancelObject::InstanceMethod<&CancelObject::Cancel>("cancel"),
+       CancelObject::InstanceAccessor<&CancelObject::Progress>("progress")});
   ClassesOf(env).query = Napi::Persistent(query);
   ClassesOf(env).cancel = Napi::Persistent(cancel);
   exports.Set("Query", query);

@@ -1,5 +1,5 @@
 // class Query: token vectors prepared once, scored many times. And class Cancel, the flag that ends
-// a long scan.
+// a long task and the gauge of how far it is.
 #ifndef MAXSIM_ADDON_QUERY_H_
 #define MAXSIM_ADDON_QUERY_H_
 
@@ -29,15 +29,18 @@ class CancelObject : public Napi::ObjectWrap<CancelObject> {
  public:
   explicit CancelObject(const Napi::CallbackInfo& info);
   Napi::Value Cancel(const Napi::CallbackInfo& info);
+  Napi::Value Progress(const Napi::CallbackInfo& info);
 
  private:
   friend bool ToLimits(const Napi::Value&, struct TaskLimits*);
   std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+  std::shared_ptr<std::atomic<float>> progress_ = std::make_shared<std::atomic<float>>(0.f);
 };
 
 // Limits that own what they look at.
 struct TaskLimits {
   std::shared_ptr<std::atomic<bool>> cancelled;
+  std::shared_ptr<std::atomic<float>> progress;  // what a long task reports, 0 to 1; may be null
   Limits limits;
 };
 

@@ -22,6 +22,8 @@ class SnapshotObject : public Napi::ObjectWrap<SnapshotObject> {
   Napi::Value Find(const Napi::CallbackInfo& info);
   Napi::Value Score(const Napi::CallbackInfo& info);
   Napi::Value ScoreAsync(const Napi::CallbackInfo& info);
+  Napi::Value Rank(const Napi::CallbackInfo& info);
+  Napi::Value RankAsync(const Napi::CallbackInfo& info);
   Napi::Value Search(const Napi::CallbackInfo& info);
   Napi::Value Explain(const Napi::CallbackInfo& info);
   Napi::Value Ids(const Napi::CallbackInfo& info);

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "addon/convert.h"
@@ -26,18 +27,6 @@ Napi::Value FromSummary(Napi::Env env, const SegmentSummary& summary, uint64_t c
   result.Set("headerCrc", static_cast<double>(summary.header_crc32c));
   result.Set("clipped", static_cast<double>(clipped));
   return result;
-}
-
-// Collects typed arrays in an array of our own. Reading `from` can run JavaScript (getters,
-// proxies), so pointers are taken from the copy, afterwards.
-bool Gather(const Napi::Array& from, uint32_t count, Napi::Array into, uint32_t offset) {
-  const Napi::Env env = from.Env();
-  for (uint32_t i = 0; i < count; i++) {
-    const Napi::HandleScope scope(env);
-    into.Set(offset + i, PropertyOf(from, i));
-    if (env.IsExceptionPending()) return false;
-  }
-  return true;
 }
 
 // (path, format, ids, vectors, records) -> Promise<{ documents, tokens, sizeBytes, headerCrc,
@@ -93,7 +82,7 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
         return status.ok() ? WriteSegment(job->path, job->format, *job->source, &job->summary)
                            : status;
       },
-      [job](Napi::Env e) { return FromSummary(e, job->summary, job->source->clipped()); }, anchor);
+      [job](Napi::Env e) { return FromSummary(e, job->summary, job->source->encoded().clamped); }, anchor);
 }
 
 // (path, snapshot, segments: number[]) -> Promise<same>; the live documents of those segments,
@@ -128,6 +117,40 @@ Napi::Value MergeSegments(const Napi::CallbackInfo& info) {
         return WriteSegment(job->path, job->snapshot->format(), source, &job->summary);
       },
       [job](Napi::Env e) { return FromSummary(e, job->summary, 0); });
+}
+
+// (path, snapshot, format) -> Promise<same>; all live documents in another codec.
+Napi::Value RecodeSegments(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  struct Job {
+    std::string path;
+    std::shared_ptr<const Snapshot> snapshot;
+    VectorFormat format;
+    SegmentSummary summary;
+    uint64_t clipped = 0;
+  };
+  auto job = std::make_shared<Job>();
+  if (!ToText(info[0], "path", &job->path) || !ToSnapshot(info[1], &job->snapshot) ||
+      !ToFormat(info[2], &job->format)) {
+    return env.Undefined();
+  }
+  if (job->format.dim != job->snapshot->format().dim) {
+    return Throw(env, Status::Error("MODEL_MISMATCH", "The format has dim %u, but the index %u.",
+                                    job->format.dim, job->snapshot->format().dim));
+  }
+  return StartTask(
+      env,
+      [job] {
+        std::vector<uint32_t> all(job->snapshot->segments().size());
+        std::iota(all.begin(), all.end(), 0);
+        LiveDocuments documents(job->snapshot, all);
+        RecodedDocuments source(job->format, documents);
+        Status status = source.Validate();
+        if (status.ok()) status = WriteSegment(job->path, job->format, source, &job->summary);
+        job->clipped = source.encoded().clamped;
+        return status;
+      },
+      [job](Napi::Env e) { return FromSummary(e, job->summary, job->clipped); });
 }
 
 // (vectors: Float32Array[], dim) -> Promise<number>: the largest magnitude that the int8 codec
@@ -272,6 +295,7 @@ void ExportStoreTasks(Napi::Env env, Napi::Object exports) {
   ClassesOf(env).lock = Napi::Persistent(lock);
   exports.Set("writeSegment", Napi::Function::New(env, WriteSegmentTask, "writeSegment"));
   exports.Set("mergeSegments", Napi::Function::New(env, MergeSegments, "mergeSegments"));
+  exports.Set("recodeSegments", Napi::Function::New(env, RecodeSegments, "recodeSegments"));
   exports.Set("largestMagnitude", Napi::Function::New(env, LargestMagnitude, "largestMagnitude"));
   exports.Set("writeTombstones", Napi::Function::New(env, WriteTombstones, "writeTombstones"));
   exports.Set("writeFileDurably", Napi::Function::New(env, WriteFileDurably, "writeFileDurably"));

@@ -1,5 +1,6 @@
 // Scores of token vectors that no index holds. They pass through the codec first, so that a
 // candidate scores as if it were stored.
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -70,11 +71,26 @@ Status Run(Job& job) {
   Status status = source.Validate();
   if (!status.ok()) return status;
   job.scores.resize(job.token_counts.size());
-  for (size_t i = 0; i < job.scores.size(); i++) {
+  Scanner scanner(*job.query, job.format.tokens);
+  // A chunk encoded at a time; kernels may read a little past the last document.
+  constexpr size_t kChunk = 64;
+  for (size_t first = 0; first < job.scores.size(); first += kChunk) {
     status = job.limits.limits.Check();
     if (!status.ok()) return status;
-    const MaxsimDocument document{source.Tokens(i).data(), source.TokenCount(i)};
-    Scan(*job.query, job.format.tokens, &document, 1, &job.scores[i]);
+    const size_t count = std::min(kChunk, job.scores.size() - first);
+    size_t tokens = 0;
+    for (size_t i = first; i < first + count; i++) tokens += source.TokenCount(i);
+    std::vector<uint8_t> bytes(tokens * job.format.TokenBytes() + kMaxsimResidualSlack);
+    std::vector<MaxsimDocument> chunk;
+    uint8_t* at = bytes.data();
+    for (size_t i = first; i < first + count; i++) {
+      const std::span<const uint8_t> block = source.Tokens(i);
+      std::copy(block.begin(), block.end(), at);
+      chunk.push_back({at, source.TokenCount(i)});
+      at += block.size();
+    }
+    scanner.Prepare(chunk);
+    scanner.Scan(chunk.data(), count, &job.scores[first]);
   }
   return Status::Ok();
 }

@@ -20,7 +20,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "maxsim/scan.h"
+#include "maxsim/codec.h"
 
 namespace maxsim {
 
@@ -48,16 +48,19 @@ struct SegmentHeader {
   char magic[8];
   uint32_t version;
   uint32_t header_size;  // 256
-  uint32_t codec;        // 1 f32, 2 int8
+  uint32_t codec;        // Codec
   uint32_t dim;
-  float scale;  // int8: value = (byte - 128) * scale; f32: 1
+  float scale;  // int8: value = (byte - 128) * scale; else 1
   uint32_t section_count;
   uint64_t document_count;
   uint64_t token_count;
   uint64_t file_size;
   uint64_t id_hash_seed;
   SectionEntry sections[kSectionCount];
-  uint8_t reserved[68];
+  float longest;             // no decoded token is longer
+  float largest_factor;      // residual codecs: no token's factor * scale is larger; else 0
+  uint32_t codebook_crc32c;  // residual codecs: the checksum of the codebook's header; else 0
+  uint8_t reserved[56];
   uint32_t crc32c;  // of the 252 bytes before it
 };
 
@@ -76,6 +79,7 @@ struct DocumentEntry {
 static_assert(sizeof(SectionEntry) == 24 && std::is_trivially_copyable_v<SectionEntry>);
 static_assert(sizeof(SegmentHeader) == 256 && std::is_trivially_copyable_v<SegmentHeader>);
 static_assert(offsetof(SegmentHeader, sections) == 64);
+static_assert(offsetof(SegmentHeader, longest) == 184);
 static_assert(offsetof(SegmentHeader, crc32c) == 252);
 static_assert(sizeof(DocumentEntry) == 48 && std::is_trivially_copyable_v<DocumentEntry>);
 
@@ -83,6 +87,13 @@ static_assert(sizeof(DocumentEntry) == 48 && std::is_trivially_copyable_v<Docume
 struct VectorFormat {
   TokenFormat tokens;
   uint32_t dim;
+  uint32_t codebook_crc32c = 0;  // what identifies tokens.codebook; 0 without one
+
+  size_t TokenBytes() const { return maxsim::TokenBytes(tokens, dim); }
+  bool operator==(const VectorFormat& other) const {
+    return tokens.codec == other.tokens.codec && tokens.scale == other.tokens.scale &&
+           dim == other.dim && codebook_crc32c == other.codebook_crc32c;
+  }
 };
 
 inline constexpr uint64_t AlignUp(uint64_t size) {

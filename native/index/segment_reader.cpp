@@ -55,6 +55,7 @@ Status SegmentReader::Validate(const SegmentExpectation& expected) {
                    sizeof(SegmentHeader));
   }
   std::memcpy(&header_, file_->data(), sizeof(header_));
+  format_ = expected.format;
   Status status = ValidateHeader(expected);
   if (status.ok()) status = ValidateSections();
   if (!status.ok()) return status;
@@ -95,16 +96,16 @@ Status SegmentReader::ValidateHeader(const SegmentExpectation& expected) const {
   }
   const VectorFormat& format = expected.format;
   if (header.codec != static_cast<uint32_t>(format.tokens.codec) || header.dim != format.dim ||
-      header.scale != format.tokens.scale) {
+      header.scale != format.tokens.scale || header.codebook_crc32c != format.codebook_crc32c) {
     return Corrupt("header", offsetof(SegmentHeader, codec),
-                   "codec %u, dim %u, scale %.9g found, the manifest says %u, %u, %.9g",
+                   "codec %u, dim %u, scale %.9g, codebook %08x found, the manifest says %u, %u, "
+                   "%.9g, %08x",
                    header.codec, header.dim, static_cast<double>(header.scale),
-                   static_cast<unsigned>(format.tokens.codec), format.dim,
-                   static_cast<double>(format.tokens.scale));
+                   header.codebook_crc32c, static_cast<unsigned>(format.tokens.codec), format.dim,
+                   static_cast<double>(format.tokens.scale), format.codebook_crc32c);
   }
-  if (header.codec != static_cast<uint32_t>(Codec::kF32) &&
-      header.codec != static_cast<uint32_t>(Codec::kInt8)) {
-    return Corrupt("header", offsetof(SegmentHeader, codec), "codec %u found, expected 1 or 2",
+  if (CodecName(static_cast<Codec>(header.codec)) == nullptr) {
+    return Corrupt("header", offsetof(SegmentHeader, codec), "codec %u found, expected 1 to 8",
                    header.codec);
   }
   if (header.dim < kMinDim || header.dim > kMaxDim) {
@@ -114,6 +115,13 @@ Status SegmentReader::ValidateHeader(const SegmentExpectation& expected) const {
   if (!std::isnormal(header.scale) || header.scale < 0) {
     return Corrupt("header", offsetof(SegmentHeader, scale),
                    "scale %g found, expected a positive number", static_cast<double>(header.scale));
+  }
+  if (!(header.longest >= 0) || std::isinf(header.longest) || !(header.largest_factor >= 0) ||
+      std::isinf(header.largest_factor)) {
+    return Corrupt("header", offsetof(SegmentHeader, longest),
+                   "a longest token of %g and a largest factor of %g found, expected 0 or more",
+                   static_cast<double>(header.longest),
+                   static_cast<double>(header.largest_factor));
   }
   if (header.document_count == 0 || header.document_count > kMaxSegmentDocuments ||
       header.document_count != expected.documents || header.token_count != expected.tokens) {
@@ -184,7 +192,7 @@ Status SegmentReader::ValidateSections() const {
 // Entries follow each other without gaps, so a running end is all that bounds, overlap and order
 // need.
 Status SegmentReader::ValidateDocuments() const {
-  const uint64_t row_bytes = TokenBytes(static_cast<Codec>(header_.codec), header_.dim);
+  const uint64_t row_bytes = format_.TokenBytes();
   const uint64_t table = header_.sections[kDocuments].offset;
   const SectionEntry& tokens = header_.sections[kTokens];
   const SectionEntry& ids = header_.sections[kIds];
@@ -229,6 +237,8 @@ Status SegmentReader::ValidateDocuments() const {
                      "checksum %08x found for document %u, expected %08x", crc, i,
                      entry.tokens_crc32c);
     }
+    status = ValidateCentroids(i, start);
+    if (!status.ok()) return status;
     tokens_crc = Crc32c(tokens_ + tokens_end, start - tokens_end + size, tokens_crc);
     crc = Crc32c(records_ + records_end, entry.record_size);
     if (crc != entry.record_crc32c) {
@@ -258,6 +268,24 @@ Status SegmentReader::ValidateDocuments() const {
                    tokens_crc, records_crc, tokens.crc32c, records.crc32c);
   }
   return Status::Ok();
+}
+
+// A centroid that is not there would be read from beyond the table.
+Status SegmentReader::ValidateCentroids(uint32_t document, uint64_t start) const {
+  const Codebook* codebook = format_.tokens.codebook.get();
+  if (codebook == nullptr) return Status::Ok();
+  const uint64_t count = documents_[document].token_count, id_bytes = codebook->id_bytes();
+  const uint64_t ids = start + count * (codebook->TokenBytes() - id_bytes);
+  uint32_t largest = 0;
+  for (uint64_t token = 0; token < count; token++) {
+    uint32_t id = 0;
+    std::memcpy(&id, tokens_ + ids + token * id_bytes, id_bytes);
+    largest = id > largest ? id : largest;
+  }
+  if (largest < codebook->contents().centroid_count) return Status::Ok();
+  return Corrupt("tokens", header_.sections[kTokens].offset + ids,
+                 "document %u has a token of centroid %u, but there are %u", document, largest,
+                 codebook->contents().centroid_count);
 }
 
 // Every id must lead to its own ordinal, which also proves that no id is there twice.

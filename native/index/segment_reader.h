@@ -39,9 +39,8 @@ class SegmentReader {
 
   const std::string& path() const { return file_->path(); }
   const SegmentHeader& header() const { return header_; }
-  VectorFormat format() const {
-    return {{static_cast<Codec>(header_.codec), header_.scale}, header_.dim};
-  }
+  // As the manifest has it, and the file's header confirms.
+  const VectorFormat& format() const { return format_; }
   uint32_t document_count() const { return static_cast<uint32_t>(header_.document_count); }
   uint64_t token_count() const { return header_.token_count; }
 
@@ -69,6 +68,7 @@ class SegmentReader {
   Status ValidateHeader(const SegmentExpectation& expected) const;
   Status ValidateSections() const;
   Status ValidateDocuments() const;
+  Status ValidateCentroids(uint32_t document, uint64_t start) const;
   Status ValidateIdTable() const;
   Status ValidatePadding(const char* section, uint64_t begin, uint64_t end) const;
   Status Corrupt(const char* section, uint64_t offset, const char* format, ...) const
@@ -76,6 +76,7 @@ class SegmentReader {
 
   std::unique_ptr<MappedFile> file_;
   SegmentHeader header_;  // a copy: the one thing read on every call
+  VectorFormat format_{};
   const uint8_t* tokens_ = nullptr;
   const DocumentEntry* documents_ = nullptr;
   const char* ids_ = nullptr;

@@ -52,7 +52,7 @@ class SectionStream {
 
 Status WriteTokens(const VectorFormat& format, DocumentSource& source, SectionStream& stream,
                    std::vector<DocumentEntry>& entries, uint64_t* token_count) {
-  const size_t row_bytes = TokenBytes(format.tokens.codec, format.dim);
+  const size_t row_bytes = format.TokenBytes();
   uint64_t offset = 0;
   for (size_t i = 0; i < entries.size(); i++) {
     DocumentEntry& entry = entries[i];
@@ -148,6 +148,7 @@ Status WriteSegment(const std::string& path, const VectorFormat& format, Documen
   header.codec = static_cast<uint32_t>(format.tokens.codec);
   header.dim = format.dim;
   header.scale = format.tokens.scale;
+  header.codebook_crc32c = format.codebook_crc32c;
   header.section_count = kSectionCount;
   header.document_count = count;
   header.id_hash_seed = IdHashSeed();
@@ -181,6 +182,9 @@ Status WriteSegment(const std::string& path, const VectorFormat& format, Documen
     const std::span<const uint8_t> record = source.Record(i);
     if (!record.empty()) status = stream.Append(record.data(), record.size());
   }
+  const EncodedTokens encoded = source.encoded();
+  header.longest = encoded.longest;
+  header.largest_factor = encoded.largest_factor;
   header.file_size = file->size();
   header.crc32c = Crc32c(&header, offsetof(SegmentHeader, crc32c));
   if (status.ok()) status = file->Overwrite(0, &header, sizeof(header));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "index/segment_format.h"
+#include "maxsim/training.h"
 #include "platform/status.h"
 
 namespace maxsim {
@@ -26,6 +27,8 @@ class DocumentSource {
   virtual uint32_t TokenCount(size_t document) const = 0;
   // TokenCount * TokenBytes bytes, or nothing when the document cannot be stored (see status()).
   virtual std::span<const uint8_t> Tokens(size_t document) = 0;
+  // What was learned of all tokens, once Tokens has been called for every document.
+  virtual EncodedTokens encoded() const = 0;
 };
 
 struct SegmentSummary {
@@ -40,8 +43,8 @@ struct SegmentSummary {
 Status WriteSegment(const std::string& path, const VectorFormat& format, DocumentSource& source,
                     SegmentSummary* summary);
 
-// Token vectors as floats, encoded while they are written.
-class FloatDocuments : public DocumentSource {
+// Token vectors as floats, encoded while they are written, or learned from.
+class FloatDocuments : public DocumentSource, public TokenSource {
  public:
   struct Document {
     std::string id;
@@ -53,12 +56,10 @@ class FloatDocuments : public DocumentSource {
       : format_(format), documents_(std::move(documents)) {}
 
   // Call once before WriteSegment. INVALID_VECTORS: a shape or a value that is not finite.
-  // VECTOR_OUT_OF_RANGE: a component beyond the int8 range in a token that is not of unit length,
-  // so that clamping would change more than the codec promises.
+  // VECTOR_OUT_OF_RANGE: what the codec cannot hold: for int8, a component beyond its range in a
+  // token that is not of unit length, so that clamping would change more than the codec promises;
+  // for f16 and residual codecs, a token that is too long or too short.
   Status Validate() const;
-  // Components clamped to the int8 range so far.
-  uint64_t clipped() const { return clipped_; }
-
   size_t document_count() const override { return documents_.size(); }
   std::string_view Id(size_t document) const override { return documents_[document].id; }
   std::span<const uint8_t> Record(size_t document) const override {
@@ -68,12 +69,23 @@ class FloatDocuments : public DocumentSource {
     return static_cast<uint32_t>(documents_[document].vectors.size() / format_.dim);
   }
   std::span<const uint8_t> Tokens(size_t document) override;
+  EncodedTokens encoded() const override { return encoded_; }
+  void Vectors(size_t document, float* vectors) const override;
 
  private:
+  Status ValidateRange(const Document& document, double shortest, double longest) const;
+  Status ValidateInt8(const Document& document, double longest) const;
+
+  // Documents encoded together, by several threads.
+  struct Window {
+    size_t first = 0, count = 0;
+    std::vector<std::vector<uint8_t>> blocks;
+  };
+
   VectorFormat format_;
   std::vector<Document> documents_;
-  std::vector<uint8_t> encoded_;  // one document at a time
-  uint64_t clipped_ = 0;
+  Window window_;
+  EncodedTokens encoded_;
 };
 
 // The seed of the id tables this process writes, from the system's entropy: one seed for all, so

@@ -1,44 +1,12 @@
 #include "index/snapshot.h"
 
 #include <algorithm>
-#include <mutex>
 
 #include "maxsim/codec.h"
-#include "maxsim/scan.h"
+#include "platform/thread_pool.h"
 #include "platform/thread_pool.h"
 
 namespace maxsim {
-namespace {
-
-// Between two looks at the clock: 256 documents of 180 tokens take about a millisecond.
-constexpr size_t kChunk = 256;
-
-// Below this a scan takes less than 0.3 ms on one core, and waking a helper 0.05 ms.
-constexpr uint64_t kParallelBytes = uint64_t{2} << 20;
-constexpr uint64_t kSmallestRange = 32;  // documents
-
-// What several threads that share a scan report: the first failure of any of them.
-class FirstFailure {
- public:
-  // True while nothing has failed.
-  bool Note(const Status& status) {
-    if (!status.ok()) {
-      const std::lock_guard lock(mutex_);
-      if (status_.ok()) status_ = status;
-      failed_ = true;
-    }
-    return !failed_;
-  }
-  // Once all threads have ended.
-  const Status& status() const { return status_; }
-
- private:
-  std::mutex mutex_;
-  Status status_ = Status::Ok();
-  std::atomic<bool> failed_{false};
-};
-
-}  // namespace
 
 Status Limits::Check() const {
   if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) {
@@ -111,11 +79,9 @@ const Snapshot::Segment* Snapshot::SameSegment(const SegmentSpec& spec,
     if (segment.file != spec.file) continue;
     // The name alone is not proof: the header's checksum covers those of all sections.
     const SegmentReader& reader = *segment.reader;
-    const VectorFormat stored = reader.format();
-    const bool same =
-        reader.header().crc32c == spec.header_crc32c && reader.document_count() == spec.documents &&
-        reader.token_count() == spec.tokens && stored.dim == format.dim &&
-        stored.tokens.codec == format.tokens.codec && stored.tokens.scale == format.tokens.scale;
+    const bool same = reader.header().crc32c == spec.header_crc32c &&
+                      reader.document_count() == spec.documents &&
+                      reader.token_count() == spec.tokens && reader.format() == format;
     return same ? &segment : nullptr;
   }
   return nullptr;
@@ -165,103 +131,24 @@ Status Snapshot::Resolve(std::span<const uint32_t> refs,
   return Status::Ok();
 }
 
-Status Snapshot::CheckQuery(const PreparedQuery& query) const {
-  if (query.dim() == format_.dim) return Status::Ok();
-  return Status::Error("MODEL_MISMATCH", "The query has dim %zu, but the index has dim %u.",
-                       query.dim(), format_.dim);
-}
-
-Status Snapshot::Score(const PreparedQuery& query, std::span<const uint32_t> refs,
-                       const Limits& limits, Threads threads, float* scores) const {
-  Status status = CheckQuery(query);
-  if (!status.ok()) return status;
-  std::vector<MaxsimDocument> documents;
-  status = Resolve(refs, &documents);
-  if (!status.ok()) return status;
-  const auto score_chunk = [&](size_t chunk) {
-    const size_t first = chunk * kChunk;
-    const size_t count = std::min(kChunk, documents.size() - first);
-    Scan(query, format_.tokens, &documents[first], count, scores + first);
-  };
-  const size_t chunks = (documents.size() + kChunk - 1) / kChunk;
-  if (threads == Threads::kCaller) {
-    for (size_t chunk = 0; chunk < chunks; chunk++) {
-      status = limits.Check();
-      if (!status.ok()) return status;
-      score_chunk(chunk);
-    }
-    return Status::Ok();
+EncodedTokens Snapshot::Bounds() const {
+  EncodedTokens bounds;
+  for (const Segment& segment : segments_) {
+    const SegmentHeader& header = segment.reader->header();
+    bounds.longest = std::max(bounds.longest, header.longest);
+    bounds.largest_factor = std::max(bounds.largest_factor, header.largest_factor);
   }
-  FirstFailure failure;
-  ThreadPool::Shared().For(chunks, [&](size_t chunk) {
-    if (failure.Note(limits.Check())) score_chunk(chunk);
-  });
-  return failure.status();
-}
-
-Status Snapshot::SearchRange(const PreparedQuery& query, Range range, const Limits& limits,
-                             TopSlice* slice) const {
-  const Segment& segment = segments_[range.segment];
-  MaxsimDocument documents[kChunk];
-  uint32_t refs[kChunk];
-  float scores[kChunk];
-  for (uint32_t ordinal = range.begin; ordinal < range.end;) {
-    const Status status = limits.Check();
-    if (!status.ok()) return status;
-    size_t filled = 0;
-    for (; ordinal < range.end && filled < kChunk; ordinal++) {
-      if (segment.IsDead(ordinal)) continue;
-      documents[filled] = segment.reader->Document(ordinal);
-      refs[filled++] = segment.base + ordinal;
-    }
-    Scan(query, format_.tokens, documents, filled, scores);
-    for (size_t i = 0; i < filled; i++) slice->Offer(refs[i], scores[i]);
-  }
-  return Status::Ok();
-}
-
-std::vector<Snapshot::Range> Snapshot::Ranges(size_t width) const {
-  std::vector<Range> ranges;
-  const uint64_t wanted = live_tokens_ * PaddedDim(format_.dim) < kParallelBytes ? 1 : width * 4;
-  const auto size = static_cast<uint32_t>(std::max(kSmallestRange, ref_count_ / wanted + 1));
-  for (uint32_t number = 0; number < segments_.size(); number++) {
-    const uint32_t count = segments_[number].reader->document_count();
-    for (uint32_t begin = 0; begin < count; begin += std::min(size, count - begin)) {
-      ranges.push_back({number, begin, begin + std::min(size, count - begin)});
-    }
-  }
-  return ranges;
-}
-
-Status Snapshot::Search(const PreparedQuery& query, size_t k, const Limits& limits,
-                        std::vector<ScoredDocument>* best) const {
-  const Status status = CheckQuery(query);
-  if (!status.ok()) return status;
-  ThreadPool& pool = ThreadPool::Shared();
-  const std::vector<Range> ranges = Ranges(pool.width());
-  const auto depth = static_cast<size_t>(std::min<uint64_t>(k, live_count_));
-  TopSlice slice(depth);
-  FirstFailure failure;
-  std::mutex mutex;
-  // Which thread takes which range is chance; the order of a slice is not: score, then ref.
-  pool.For(ranges.size(), [&](size_t i) {
-    TopSlice part(depth);
-    if (!failure.Note(SearchRange(query, ranges[i], limits, &part))) return;
-    const std::vector<ScoredDocument> found = part.Take();
-    const std::lock_guard lock(mutex);
-    for (const ScoredDocument& document : found) slice.Offer(document.document, document.score);
-  });
-  if (!failure.status().ok()) return failure.status();
-  *best = slice.Take();
-  return Status::Ok();
+  return bounds;
 }
 
 LiveDocuments::LiveDocuments(std::shared_ptr<const Snapshot> snapshot,
                              std::span<const uint32_t> segments)
-    : snapshot_(std::move(snapshot)),
-      row_bytes_(TokenBytes(snapshot_->format().tokens.codec, snapshot_->format().dim)) {
+    : snapshot_(std::move(snapshot)), token_bytes_(snapshot_->format().TokenBytes()) {
   for (const uint32_t number : segments) {
     const Snapshot::Segment& segment = snapshot_->segments()[number];
+    const SegmentHeader& header = segment.reader->header();
+    encoded_.longest = std::max(encoded_.longest, header.longest);
+    encoded_.largest_factor = std::max(encoded_.largest_factor, header.largest_factor);
     for (uint32_t ordinal = 0; ordinal < segment.reader->document_count(); ordinal++) {
       if (!segment.IsDead(ordinal)) places_.push_back({number, ordinal});
     }
@@ -270,7 +157,44 @@ LiveDocuments::LiveDocuments(std::shared_ptr<const Snapshot> snapshot,
 
 std::span<const uint8_t> LiveDocuments::Tokens(size_t i) {
   const MaxsimDocument document = reader(i).Document(places_[i].ordinal);
-  return {static_cast<const uint8_t*>(document.tokens), document.token_count * row_bytes_};
+  return {static_cast<const uint8_t*>(document.tokens), document.token_count * token_bytes_};
+}
+
+void LiveDocuments::Vectors(size_t i, float* vectors) const {
+  const MaxsimDocument document = reader(i).Document(places_[i].ordinal);
+  const VectorFormat& format = snapshot_->format();
+  DecodeTokens(format.tokens, static_cast<const uint8_t*>(document.tokens), document.token_count,
+               format.dim, vectors);
+}
+
+Status RecodedDocuments::Validate() const {
+  for (size_t i = 0; i < document_count(); i++) {
+    std::vector<float> vectors(size_t{TokenCount(i)} * format_.dim);
+    documents_.Vectors(i, vectors.data());
+    const Status status =
+        FloatDocuments(format_, {{std::string(Id(i)), vectors, {}}}).Validate();
+    if (!status.ok()) return status;
+  }
+  return Status::Ok();
+}
+
+std::span<const uint8_t> RecodedDocuments::Tokens(size_t i) {
+  constexpr size_t kWindow = 64;  // documents encoded together, by several threads
+  if (i < first_ || i >= first_ + window_.size()) {
+    first_ = i;
+    window_.assign(std::min(kWindow, document_count() - i), {});
+    std::vector<EncodedTokens> encoded(window_.size());
+    ThreadPool::Shared().For(window_.size(), [&](size_t w) {
+      const uint32_t count = TokenCount(first_ + w);
+      std::vector<float> vectors(size_t{count} * format_.dim);
+      documents_.Vectors(first_ + w, vectors.data());
+      window_[w].resize(count * format_.TokenBytes());
+      EncodeTokens(format_.tokens, vectors.data(), count, format_.dim, window_[w].data(),
+                   &encoded[w]);
+    });
+    for (const EncodedTokens& one : encoded) encoded_.Add(one);
+  }
+  return window_[i - first_];
 }
 
 }  // namespace maxsim

@@ -18,7 +18,7 @@
 #include "index/segment_reader.h"
 #include "index/segment_writer.h"
 #include "index/tombstones.h"
-#include "maxsim/query.h"
+#include "maxsim/scan.h"
 #include "maxsim/top_slice.h"
 #include "platform/status.h"
 
@@ -45,6 +45,23 @@ struct Limits {
 // kCaller: never leaves the calling thread, as the event loop wants it, which must not wait for a
 // helper that others keep from running.
 enum class Threads { kCaller, kShared };
+
+// One query and the documents it is asked about.
+struct Request {
+  const PreparedQuery* query;
+  std::span<const uint32_t> refs;
+};
+
+struct RankOptions {
+  size_t k;
+  // Give up documents that cannot reach the k-th best any more. The ranking is the same.
+  bool early_exit = true;
+};
+
+struct Ranking {
+  std::vector<ScoredDocument> best;
+  uint64_t skipped = 0;  // documents that were given up between two passes of the query
+};
 
 class Snapshot {
  public:
@@ -84,13 +101,20 @@ class Snapshot {
   // INVALID_ARGUMENT naming the first ref that is out of range or dead.
   Status Resolve(std::span<const uint32_t> refs, std::vector<MaxsimDocument>* documents) const;
 
-  // scores[i] for refs[i]. MODEL_MISMATCH when the query has another dim.
-  Status Score(const PreparedQuery& query, std::span<const uint32_t> refs, const Limits& limits,
-               Threads threads, float* scores) const;
-  // The best k of all live documents, best first, ties in ref order; on several threads when there
-  // is enough to scan and cores are idle.
-  Status Search(const PreparedQuery& query, size_t k, const Limits& limits,
-                std::vector<ScoredDocument>* best) const;
+  // Queries and their candidates, in one call: spread over the threads by query, and within a query
+  // when there are fewer queries than threads and the work is worth the hand-off. MODEL_MISMATCH
+  // when a query has another dim. Implemented in ranking.cpp, as Search.
+  // scores[q][i] for requests[q].refs[i].
+  Status Score(std::span<const Request> requests, const Limits& limits, Threads threads,
+               std::vector<std::vector<float>>* scores) const;
+  // The best k of each request's candidates, best first, ties in their order; `document` is the
+  // place among the candidates.
+  Status Rank(std::span<const Request> requests, const RankOptions& options, const Limits& limits,
+              Threads threads, std::vector<Ranking>* rankings) const;
+  // The best k of all live documents, best first, ties in ref order, which is what `document` is; on
+  // several threads when there is enough to scan and cores are idle.
+  Status Search(const PreparedQuery& query, const RankOptions& options, const Limits& limits,
+                Ranking* ranking) const;
 
  private:
   struct Range {
@@ -103,8 +127,8 @@ class Snapshot {
   const Segment* SameSegment(const SegmentSpec& spec, const VectorFormat& format) const;
   // All documents in pieces: a few for each of `width` threads, or one where threads do not pay.
   std::vector<Range> Ranges(size_t width) const;
-  Status SearchRange(const PreparedQuery& query, Range range, const Limits& limits,
-                     TopSlice* slice) const;
+  // What Scanner::Rest takes, over all segments.
+  EncodedTokens Bounds() const;
 
   VectorFormat format_;
   std::vector<Segment> segments_;
@@ -112,8 +136,9 @@ class Snapshot {
   uint32_t ref_count_ = 0;
 };
 
-// The live documents of some segments of a snapshot, bytes as they are: what a merge writes.
-class LiveDocuments : public DocumentSource {
+// The live documents of some segments of a snapshot: what a merge writes, bytes as they are, or what
+// is learned from, decoded.
+class LiveDocuments : public DocumentSource, public TokenSource {
  public:
   LiveDocuments(std::shared_ptr<const Snapshot> snapshot, std::span<const uint32_t> segments);
 
@@ -126,6 +151,8 @@ class LiveDocuments : public DocumentSource {
     return reader(i).Document(places_[i].ordinal).token_count;
   }
   std::span<const uint8_t> Tokens(size_t i) override;
+  EncodedTokens encoded() const override { return encoded_; }
+  void Vectors(size_t i, float* vectors) const override;
 
  private:
   struct Place {
@@ -136,8 +163,33 @@ class LiveDocuments : public DocumentSource {
   }
 
   std::shared_ptr<const Snapshot> snapshot_;
-  size_t row_bytes_;
+  size_t token_bytes_;
+  EncodedTokens encoded_;  // of the segments
   std::vector<Place> places_;
+};
+
+// The same documents in another codec. Reads and encodes a document at a time.
+class RecodedDocuments : public DocumentSource {
+ public:
+  // Both must outlive it. The format's codec can hold what the documents' codec holds, or Validate
+  // says which document it cannot.
+  RecodedDocuments(const VectorFormat& format, LiveDocuments& documents)
+      : format_(format), documents_(documents) {}
+
+  Status Validate() const;
+  size_t document_count() const override { return documents_.document_count(); }
+  std::string_view Id(size_t i) const override { return documents_.Id(i); }
+  std::span<const uint8_t> Record(size_t i) const override { return documents_.Record(i); }
+  uint32_t TokenCount(size_t i) const override { return documents_.TokenCount(i); }
+  std::span<const uint8_t> Tokens(size_t i) override;
+  EncodedTokens encoded() const override { return encoded_; }
+
+ private:
+  const VectorFormat& format_;
+  LiveDocuments& documents_;
+  size_t first_ = 0;
+  std::vector<std::vector<uint8_t>> window_;
+  EncodedTokens encoded_;
 };
 
 }  // namespace maxsim

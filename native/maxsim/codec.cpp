@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "maxsim/half.h"
 #include "maxsim/query.h"
 #include "maxsim/rotation.h"
 #include "maxsim/round.h"
@@ -13,9 +14,20 @@ namespace {
 
 constexpr float kInt8Limit = 127.f;
 constexpr uint8_t kInt8Zero = 128;  // stored bytes are value + 128, see kernel.h
+// Covers what a length computed in double and rounded to float may lack.
+constexpr double kRoundUp = 1 + 1e-6;
+
+constexpr struct {
+  Codec codec;
+  const char* name;
+} kNames[] = {{Codec::kF32, "f32"},   {Codec::kInt8, "int8"},
+              {Codec::kF16, "f16"},   {Codec::kBf16, "bf16"},
+              {Codec::kInt8Token, "int8-token"},
+              {Codec::kR4, "r4"},     {Codec::kR2, "r2"},
+              {Codec::kR1, "r1"}};
 
 // One stored byte; *clamped counts the values that do not fit.
-uint8_t Int8Byte(float value, size_t* clamped) {
+uint8_t Int8Byte(float value, uint64_t* clamped) {
   // First to +-128, within the range of RoundHalfToEven and still outside the limit.
   const float near = value > 128.f ? 128.f : (value > -128.f ? value : -128.f);
   const float rounded = RoundHalfToEven(near);
@@ -25,57 +37,192 @@ uint8_t Int8Byte(float value, size_t* clamped) {
   return static_cast<uint8_t>(static_cast<int>(kept) + kInt8Zero);
 }
 
-size_t EncodeInt8(float scale, const float* tokens, size_t token_count, size_t dim,
-                  uint8_t* bytes) {
+float LargestOfLane(const float* lanes, size_t dim, size_t lane) {
+  float largest = 0;
+  for (size_t d = 0; d < dim; d++) {
+    largest = std::max(largest, std::fabs(lanes[d * kMaxsimLanes + lane]));
+  }
+  return largest;
+}
+
+// `scale` of 0: one for each token, stored behind the rows.
+void EncodeInt8(float scale, const float* tokens, size_t token_count, size_t dim, uint8_t* block,
+                EncodedTokens* encoded) {
   const size_t row_bytes = PaddedDim(dim);
-  size_t clamped = 0;
+  const bool per_token = scale == 0;
+  uint8_t* scales = block + token_count * row_bytes;
+  double longest = 0;  // squared
   float lanes[kMaxDim * kMaxsimLanes];
   for (size_t first = 0; first < token_count; first += kMaxsimLanes) {
     const size_t count = std::min<size_t>(kMaxsimLanes, token_count - first);
     TokensToLanes(tokens + first * dim, count, dim, lanes);
     RotateLanes(lanes, dim);
     for (size_t t = 0; t < count; t++) {
-      uint8_t* row = bytes + (first + t) * row_bytes;
+      // Never 0: a token of zeros is stored as zeros in any unit.
+      const float unit =
+          per_token ? std::max(LargestOfLane(lanes, dim, t) / kInt8Limit, 0x1p-126f) : scale;
+      uint8_t* row = block + (first + t) * row_bytes;
+      int32_t squares = 0;
       for (size_t d = 0; d < dim; d++) {
-        row[d] = Int8Byte(lanes[d * kMaxsimLanes + t] / scale, &clamped);
+        row[d] = Int8Byte(lanes[d * kMaxsimLanes + t] / unit, &encoded->clamped);
+        squares += (row[d] - kInt8Zero) * (row[d] - kInt8Zero);
       }
       std::memset(row + dim, kInt8Zero, row_bytes - dim);
+      longest = std::max(longest, static_cast<double>(squares) * unit * unit);
+      if (per_token) std::memcpy(scales + (first + t) * sizeof(unit), &unit, sizeof(unit));
     }
   }
-  return clamped;
+  encoded->longest =
+      std::max(encoded->longest, static_cast<float>(std::sqrt(longest) * kRoundUp));
+}
+
+void DecodeInt8(float scale, const uint8_t* block, size_t token_count, size_t dim, float* tokens) {
+  const size_t row_bytes = PaddedDim(dim);
+  const uint8_t* scales = block + token_count * row_bytes;
+  for (size_t token = 0; token < token_count; token++, tokens += dim) {
+    float unit = scale;
+    if (scale == 0) std::memcpy(&unit, scales + token * sizeof(unit), sizeof(unit));
+    const uint8_t* row = block + token * row_bytes;
+    for (size_t d = 0; d < dim; d++) {
+      tokens[d] = static_cast<float>(static_cast<int>(row[d]) - kInt8Zero) * unit;
+    }
+    RotateBack(tokens, dim);
+  }
+}
+
+template <uint16_t (*kTo)(float)>
+void EncodeHalves(const float* tokens, size_t token_count, size_t dim, uint8_t* block) {
+  const size_t row = PaddedDim(dim);
+  for (size_t token = 0; token < token_count; token++, tokens += dim, block += row * 2) {
+    for (size_t d = 0; d < row; d++) {
+      const uint16_t half = d < dim ? kTo(tokens[d]) : 0;
+      std::memcpy(block + d * 2, &half, sizeof(half));
+    }
+  }
+}
+
+template <float (*kFrom)(uint16_t)>
+void DecodeHalves(const uint8_t* block, size_t token_count, size_t dim, float* tokens) {
+  const size_t row = PaddedDim(dim);
+  for (size_t token = 0; token < token_count; token++, tokens += dim, block += row * 2) {
+    for (size_t d = 0; d < dim; d++) {
+      uint16_t half;
+      std::memcpy(&half, block + d * 2, sizeof(half));
+      tokens[d] = kFrom(half);
+    }
+  }
+}
+
+// Rounding to bfloat16 lengthens by at most 2^-9, to half precision by less.
+void NoteLengths(const float* tokens, size_t token_count, size_t dim, EncodedTokens* encoded) {
+  double longest = 0;
+  for (size_t token = 0; token < token_count; token++, tokens += dim) {
+    double squares = 0;
+    for (size_t d = 0; d < dim; d++) squares += static_cast<double>(tokens[d]) * tokens[d];
+    longest = std::max(longest, squares);
+  }
+  encoded->longest = std::max(
+      encoded->longest, static_cast<float>(std::sqrt(longest) * kRoundUp * (1 + 0x1p-8)));
+}
+
+void NoteResiduals(const Codebook& codebook, const uint8_t* block, size_t token_count,
+                   EncodedTokens* encoded) {
+  const CodebookContents& contents = codebook.contents();
+  Codebook::Token stored;
+  for (size_t token = 0; token < token_count; token++) {
+    codebook.Read(block, token_count, token, &stored);
+    int64_t squares = 0;
+    for (size_t d = 0; d < contents.dim; d++) {
+      squares += static_cast<int64_t>(stored.values[d]) * stored.values[d];
+    }
+    const double unit = static_cast<double>(stored.factor) * contents.scale * kRoundUp;
+    encoded->longest = std::max(
+        encoded->longest, static_cast<float>(std::sqrt(static_cast<double>(squares)) * unit));
+    encoded->largest_factor = std::max(encoded->largest_factor, static_cast<float>(unit));
+  }
 }
 
 }  // namespace
 
-size_t TokenBytes(Codec codec, size_t dim) {
-  return codec == Codec::kInt8 ? PaddedDim(dim) : PaddedDim(dim) * sizeof(float);
+const char* CodecName(Codec codec) {
+  for (const auto& entry : kNames) {
+    if (entry.codec == codec) return entry.name;
+  }
+  return nullptr;
 }
 
-size_t EncodeTokens(TokenFormat format, const float* tokens, size_t token_count, size_t dim,
-                    uint8_t* bytes) {
-  if (format.codec == Codec::kInt8) {
-    return EncodeInt8(format.scale, tokens, token_count, dim, bytes);
+bool CodecOf(std::string_view name, Codec* codec) {
+  for (const auto& entry : kNames) {
+    if (name != entry.name) continue;
+    *codec = entry.codec;
+    return true;
   }
-  const size_t row_bytes = TokenBytes(format.codec, dim);
-  for (size_t token = 0; token < token_count; token++, tokens += dim, bytes += row_bytes) {
-    std::memcpy(bytes, tokens, dim * sizeof(float));
-    std::memset(bytes + dim * sizeof(float), 0, row_bytes - dim * sizeof(float));
-  }
-  return 0;
+  return false;
 }
 
-void DecodeTokens(TokenFormat format, const uint8_t* bytes, size_t token_count, size_t dim,
+size_t TokenBytes(const TokenFormat& format, size_t dim) {
+  switch (format.codec) {
+    case Codec::kF32:
+      return PaddedDim(dim) * sizeof(float);
+    case Codec::kF16:
+    case Codec::kBf16:
+      return PaddedDim(dim) * sizeof(uint16_t);
+    case Codec::kInt8:
+      return PaddedDim(dim);
+    case Codec::kInt8Token:
+      return PaddedDim(dim) + sizeof(float);
+    default:
+      return format.codebook->TokenBytes();
+  }
+}
+
+void EncodeTokens(const TokenFormat& format, const float* tokens, size_t token_count, size_t dim,
+                  uint8_t* block, EncodedTokens* encoded) {
+  switch (format.codec) {
+    case Codec::kInt8:
+      return EncodeInt8(format.scale, tokens, token_count, dim, block, encoded);
+    case Codec::kInt8Token:
+      return EncodeInt8(0, tokens, token_count, dim, block, encoded);
+    case Codec::kF32: {
+      const size_t row_bytes = PaddedDim(dim) * sizeof(float);
+      for (size_t token = 0; token < token_count; token++, block += row_bytes) {
+        std::memcpy(block, tokens + token * dim, dim * sizeof(float));
+        std::memset(block + dim * sizeof(float), 0, row_bytes - dim * sizeof(float));
+      }
+      return NoteLengths(tokens, token_count, dim, encoded);
+    }
+    case Codec::kF16:
+      EncodeHalves<ToHalf>(tokens, token_count, dim, block);
+      return NoteLengths(tokens, token_count, dim, encoded);
+    case Codec::kBf16:
+      EncodeHalves<ToBfloat16>(tokens, token_count, dim, block);
+      return NoteLengths(tokens, token_count, dim, encoded);
+    default:
+      format.codebook->Encode(tokens, token_count, block);
+      return NoteResiduals(*format.codebook, block, token_count, encoded);
+  }
+}
+
+void DecodeTokens(const TokenFormat& format, const uint8_t* block, size_t token_count, size_t dim,
                   float* tokens) {
-  const size_t row_bytes = TokenBytes(format.codec, dim);
-  for (size_t token = 0; token < token_count; token++, tokens += dim, bytes += row_bytes) {
-    if (format.codec == Codec::kF32) {
-      std::memcpy(tokens, bytes, dim * sizeof(float));
-      continue;
+  switch (format.codec) {
+    case Codec::kInt8:
+      return DecodeInt8(format.scale, block, token_count, dim, tokens);
+    case Codec::kInt8Token:
+      return DecodeInt8(0, block, token_count, dim, tokens);
+    case Codec::kF32: {
+      const size_t row_bytes = PaddedDim(dim) * sizeof(float);
+      for (size_t token = 0; token < token_count; token++, tokens += dim, block += row_bytes) {
+        std::memcpy(tokens, block, dim * sizeof(float));
+      }
+      return;
     }
-    for (size_t d = 0; d < dim; d++) {
-      tokens[d] = static_cast<float>(static_cast<int>(bytes[d]) - kInt8Zero) * format.scale;
-    }
-    RotateBack(tokens, dim);
+    case Codec::kF16:
+      return DecodeHalves<FromHalf>(block, token_count, dim, tokens);
+    case Codec::kBf16:
+      return DecodeHalves<FromBfloat16>(block, token_count, dim, tokens);
+    default:
+      return format.codebook->Decode(block, token_count, tokens);
   }
 }
 

@@ -1,16 +1,19 @@
 // What every kernel receives and returns: plain C types, so that an ISA-flagged file shares nothing
 // with the rest of the program but this header (no STL, no templates of ours, no weak symbols).
 //
-// Layouts
-//   query, lanes-first   Query tokens live in SIMD lanes. A block holds 16 query tokens; the last
-//   block
-//                        is filled up with zero tokens whose maxima are ignored (their scale is 0).
-//     int8 (8- or 7-bit) [block][padded_dim / 4][16 lanes][4 dims] signed bytes
-//     f32                [block][padded_dim][16 lanes]
-//   document             Row-major token vectors. int8: one unsigned byte per dim, stored as value
-//   + 128;
-//                        f32: little-endian floats. Rows are padded_dim long (a multiple of 4), the
-//                        padding being 128 (int8 zero) or 0.f.
+// Query layouts, lanes-first. Query tokens live in SIMD lanes: a block holds 16 of them, the last
+// block is filled up with zero tokens whose factor is 0.
+//   int8 (8- or 7-bit)  [block][padded_dim / 4][16 lanes][4 dims] signed bytes
+//   f32                 [block][padded_dim][16 lanes]
+//   bf16                [block][padded_dim / 2][16 lanes][2 dims]
+//
+// Document layouts: one block of bytes per document, at any address; n is its token count.
+//   f32         [n][padded_dim] floats, padding 0
+//   f16, bf16   [n][padded_dim] halves, padding 0
+//   int8        [n][padded_dim] unsigned bytes, value + 128, padding 128
+//   int8-token  the same, then [n] f32 scales
+//   residual    [n][code_bytes] packed codes, then [n] f16 factors, then [n] centroid ids of id_bytes
+// padded_dim is the dim rounded up to a multiple of 4. All numbers are little-endian.
 #ifndef MAXSIM_MAXSIM_KERNEL_H_
 #define MAXSIM_MAXSIM_KERNEL_H_
 
@@ -21,20 +24,24 @@
 extern "C" {
 #endif
 
-enum { kMaxsimLanes = 16 };  // query tokens per block
+enum {
+  kMaxsimLanes = 16,  // query tokens per block
+  // A kernel may read this many bytes past the end of a residual document, never use them. (In a
+  // segment the document table follows.)
+  kMaxsimResidualSlack = 64,
+};
 
-// One document of a store: its first token's row and how many rows follow (1 or more).
 struct MaxsimDocument {
   const void* tokens;
-  uint32_t token_count;
+  uint32_t token_count;  // 1 or more
 };
 
 struct MaxsimQueryInt8 {
   const int8_t* tokens;  // int8 layout above, 64-byte aligned; |value| <= 127 (8-bit) or 63 (7-bit)
   const int32_t* bias;   // [block][16]: -128 * sum of the token's values; accumulators of unsigned
                          // bytes start here, and end as the exact signed dot product
-  const float* scale;    // [block][16]: query scale of each token; 0 in unused lanes
-  float document_scale;  // the codec's scale: float value = (byte - 128) * document_scale
+  const float* factor;   // [block][16]: query scale of each token; 0 in unused lanes
+  float document_scale;  // what a unit of the document side is worth
   uint32_t block_count;  // ceil(query tokens / 16), 1..64
   uint32_t padded_dim;   // multiple of 4, 8..1024
   uint32_t bits;         // 8 or 7: an AVX2 kernel may use saturating instructions only for 7
@@ -42,31 +49,93 @@ struct MaxsimQueryInt8 {
 
 struct MaxsimQueryF32 {
   const float* tokens;  // f32 layout above, 64-byte aligned
-  const float* weight;  // [block][16]: 1 for a query token, 0 in unused lanes
+  const float* factor;  // [block][16]: 1 for a query token, 0 in unused lanes
+  float document_scale;  // 1
   uint32_t block_count;
   uint32_t padded_dim;
+  const uint16_t* bf16_tokens;  // bf16 layout, the same values (which then are bf16 values), or null
 };
 
-// scores[i] = MaxSim(query, documents[i]) for every document. Never fails: the caller has
-// validated.
+// The codec and the prepared centroids of a residual store. A token is
+//   factor * (centroid * 2^centroid_shift + weights[code]) * document_scale
+// dim by dim; so its products with a query token are
+//   factor * (accumulator that starts at table << table_shift, plus query * (weight + 128) summed)
+// where a table row holds round((2^centroid_shift * query * centroid - 128 * sum of query)
+// / 2^table_shift): the query's half of the work, done once per centroid, and the offset of the
+// unsigned weights with it.
+struct MaxsimResidual {
+  const int16_t* table;  // [centroid][block][16]
+  uint32_t table_shift;
+  uint32_t bits;        // 4, 2 or 1 per dim
+  uint32_t code_bytes;  // per token: padded_dim rounded up to a multiple of 8, * bits / 8
+  uint32_t id_bytes;    // 2, 3 or 4
+  uint8_t weights[16];  // weight + 128 of each of the 2^bits codes, then repeated to fill 16
+};
+// Codes are packed in planes: with c = code_bytes, dim d is bits (d / c) * bits .. of byte d % c.
+
+// Rows of the table for some centroids.
+struct MaxsimCentroids {
+  const uint8_t* rows;      // [centroid][padded_dim], value + 128
+  uint32_t centroid_shift;  // the table rows are those of MaxsimResidual
+  uint32_t table_shift;
+  int16_t* table;
+};
+
+// Exact early exit: a kernel that takes a query in several passes gives a document up between two
+// of them when it cannot reach `threshold` any more.
+struct MaxsimExit {
+  float threshold;
+  const float* rest;  // [block_count]: at least what the blocks from this one on can add to a score
+  size_t skipped;     // how many documents were given up: their scores are -INFINITY
+};
+
 typedef void (*MaxsimScoreInt8)(const struct MaxsimQueryInt8* query,
                                 const struct MaxsimDocument* documents, size_t document_count,
-                                float* scores);
+                                struct MaxsimExit* exit, float* scores);
 typedef void (*MaxsimScoreF32)(const struct MaxsimQueryF32* query,
                                const struct MaxsimDocument* documents, size_t document_count,
-                               float* scores);
+                               struct MaxsimExit* exit, float* scores);
+typedef void (*MaxsimScoreResidual)(const struct MaxsimQueryInt8* query,
+                                    const struct MaxsimResidual* residual,
+                                    const struct MaxsimDocument* documents, size_t document_count,
+                                    struct MaxsimExit* exit, float* scores);
+// Fills the rows of `ids[0 .. count)`, or of the centroids 0 .. count where ids is null.
+typedef void (*MaxsimFillTable)(const struct MaxsimQueryInt8* query,
+                                const struct MaxsimCentroids* centroids, const uint32_t* ids,
+                                size_t count);
 
+// Rows to choose from: the one with the largest product with a token, plus the row's term.
+struct MaxsimRows {
+  const uint8_t* rows;   // [count][padded_dim], value + 128
+  const int32_t* terms;  // [count]
+  size_t count;          // 1 or more
+  uint32_t padded_dim;
+};
+// best[token] = the row that maximises tokens[token] * row + terms[row], the first of equals.
+// tokens: int8 layout, 64-byte aligned, |value| <= 63; best: [block][16].
+typedef void (*MaxsimNearest)(const int8_t* tokens, size_t block_count,
+                              const struct MaxsimRows* rows, uint32_t* best);
+
+// scores[i] = MaxSim(query, documents[i]) for every document; `exit` may be null. Never fails: the
+// caller has validated.
 struct MaxsimKernels {
   const char* name;  // what MAXSIM_ISA selects: "scalar", "avx2", "avxvnni", ...
   MaxsimScoreInt8 score_int8;
+  MaxsimScoreInt8 score_int8_token;
+  MaxsimScoreResidual score_residual;
   MaxsimScoreF32 score_f32;
+  MaxsimScoreF32 score_f16;
+  MaxsimScoreF32 score_bf16;
+  MaxsimFillTable fill_table;
+  MaxsimNearest nearest;
 };
 
 extern const struct MaxsimKernels kMaxsimScalar;
-extern const struct MaxsimKernels kMaxsimAvx2;     // AVX2 + FMA
-extern const struct MaxsimKernels kMaxsimAvxVnni;  // AVX2 + FMA + AVX-VNNI
-extern const struct MaxsimKernels kMaxsimAvx512;   // AVX-512 F, BW, VL, DQ, VNNI
-extern const struct MaxsimKernels kMaxsimNeon;     // Armv8.2 + dot product
+extern const struct MaxsimKernels kMaxsimAvx2;        // AVX2 + FMA + F16C
+extern const struct MaxsimKernels kMaxsimAvxVnni;     // AVX2 + FMA + F16C + AVX-VNNI
+extern const struct MaxsimKernels kMaxsimAvx512;      // AVX-512 F, BW, VL, DQ, VNNI
+extern const struct MaxsimKernels kMaxsimAvx512Bf16;  // and BF16, for score_bf16
+extern const struct MaxsimKernels kMaxsimNeon;        // Armv8.2 + dot product
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,11 +1,15 @@
-// A query prepared once and scored against many documents: quantised to signed bytes per token and
-// packed lanes-first for the kernels (layouts in kernel.h).
+// A query prepared once and scored against many documents. It has a face per kind of codec: signed
+// bytes per token for the integer ones, floats, or bfloat16 values, each packed lanes-first for the
+// kernels (layouts in kernel.h) and made when it is first asked for.
 #ifndef MAXSIM_MAXSIM_QUERY_H_
 #define MAXSIM_MAXSIM_QUERY_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
 
 #include "maxsim/kernel.h"
 
@@ -28,10 +32,17 @@ class PreparedQuery {
   size_t token_count() const { return token_count_; }
   size_t dim() const { return dim_; }
   unsigned bits() const { return bits_; }
+  size_t block_count() const { return block_count_; }
 
-  // The two faces the kernels take; pointers stay valid as long as this object lives.
+  // The faces that kernels take; pointers stay valid as long as this object lives. Thread-safe.
   MaxsimQueryInt8 Int8(float document_scale) const;
   MaxsimQueryF32 F32() const;
+  MaxsimQueryF32 Bfloat16() const;  // of tokens rounded to bfloat16
+
+  // Lengths of the tokens as Int8() has them, per token, a rounding too long rather than too short;
+  // and in units of the token's scale. F32() and Bfloat16() have none longer than lengths().
+  std::span<const float> lengths() const;
+  std::span<const float> int8_lengths() const;
 
  private:
   struct FreeAligned {
@@ -40,13 +51,31 @@ class PreparedQuery {
   template <typename T>
   using Aligned = std::unique_ptr<T[], FreeAligned>;
 
+  struct Int8Face {
+    Aligned<int8_t> tokens;
+    Aligned<int32_t> bias;
+    Aligned<float> scale;
+    std::vector<float> lengths;  // in units of scale
+  };
+  struct FloatFace {
+    Aligned<float> tokens, weight;
+    Aligned<uint16_t> bf16_tokens;  // of the bfloat16 face only
+  };
+  struct Faces {
+    std::once_flag int8_once, f32_once, bf16_once;
+    Int8Face int8;
+    FloatFace f32, bf16;
+  };
+
+  const Int8Face& MakeInt8() const;
+  void FillFloats(bool round, FloatFace* face) const;
+  template <typename T>
+  static Aligned<T> Zeros(size_t count);
+
   size_t token_count_, dim_, padded_dim_, block_count_;
   unsigned bits_;
-  Aligned<int8_t> int8_tokens_;
-  Aligned<int32_t> bias_;
-  Aligned<float> scale_;
-  Aligned<float> f32_tokens_;
-  Aligned<float> weight_;
+  std::vector<float> tokens_, lengths_;
+  std::unique_ptr<Faces> faces_;
 };
 
 }  // namespace maxsim

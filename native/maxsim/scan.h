@@ -4,23 +4,46 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <vector>
 
+#include "maxsim/centroid_table.h"
+#include "maxsim/codec.h"
 #include "maxsim/kernel.h"
 #include "maxsim/query.h"
 
 namespace maxsim {
 
-enum class Codec : uint32_t { kF32 = 1, kInt8 = 2 };
+// One query against documents of one format. Prepare first, on one thread; then Scan from any. Both
+// the query and the format must outlive it.
+class Scanner {
+ public:
+  Scanner(const PreparedQuery& query, const TokenFormat& format);
 
-// How the documents of a store are encoded.
-struct TokenFormat {
-  Codec codec;
-  float scale;  // int8: float value = (byte - 128) * scale; f32: 1
+  // The documents that will be scanned; without an argument, any. Residual codecs need what a query
+  // has to do with each centroid: either of those that occur here or, where that is no more work, of
+  // all. Other codecs need nothing.
+  void Prepare(std::span<const MaxsimDocument> documents);
+  void Prepare();
+
+  // scores[i] = MaxSim(query, documents[i]); the documents may lie in different segments.
+  void Scan(const MaxsimDocument* documents, size_t document_count, float* scores) const {
+    Scan(documents, document_count, nullptr, scores);
+  }
+  // The same, giving up documents that cannot reach exit->threshold (kernel.h). `exit` may be null.
+  void Scan(const MaxsimDocument* documents, size_t document_count, MaxsimExit* exit,
+            float* scores) const;
+
+  // For MaxsimExit: rest[b] is at least what blocks b and later can add to the score of a document
+  // whose decoded tokens are no longer than `longest`, in whatever order floats are added;
+  // `largest_factor` is that of EncodedTokens.
+  std::vector<float> Rest(float longest, float largest_factor) const;
+
+ private:
+  const PreparedQuery& query_;
+  const TokenFormat& format_;
+  CentroidTable table_;
 };
-
-// scores[i] = MaxSim(query, documents[i]); documents may lie in different segments of one format.
-void Scan(const PreparedQuery& query, TokenFormat format, const MaxsimDocument* documents,
-          size_t document_count, float* scores);
 
 // The best document token of one query token and what it adds to the score.
 struct TokenMatch {
@@ -30,7 +53,7 @@ struct TokenMatch {
 
 // Explains one score: matches[i] for query token i (query.token_count() of them); ties take the
 // first document token. The contributions add up to the score of Scan (same integers, same scales).
-void Explain(const PreparedQuery& query, TokenFormat format, MaxsimDocument document,
+void Explain(const PreparedQuery& query, const TokenFormat& format, MaxsimDocument document,
              TokenMatch* matches);
 
 }  // namespace maxsim

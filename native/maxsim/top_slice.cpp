@@ -1,6 +1,7 @@
 #include "maxsim/top_slice.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace maxsim {
 namespace {
@@ -24,6 +25,11 @@ void TopSlice::Offer(uint32_t document, float score) {
     heap_.back() = offered;
     std::push_heap(heap_.begin(), heap_.end(), Better);
   }
+}
+
+float TopSlice::Threshold() const {
+  if (k_ == 0) return std::numeric_limits<float>::infinity();
+  return heap_.size() < k_ ? -std::numeric_limits<float>::infinity() : heap_.front().score;
 }
 
 std::vector<ScoredDocument> TopSlice::Take() {

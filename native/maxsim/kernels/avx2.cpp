@@ -1,12 +1,8 @@
-// AVX2 + FMA kernels: a query and documents in, MaxSim scores out, int8 bit-equal to scalar.cpp.
-// Query tokens lie in lanes (a block of 16 is two ymm); each dim (f32) or 4 dims (int8) of a
-// document token are broadcast to all lanes. Dot products and running maxima stay in registers
-// until a document ends.
+// AVX2 + FMA + F16C kernels: the passes of passes.h over 256-bit vectors. Which way integers are
+// multiplied depends on the query: VPMADDUBSW takes 7 bits exactly, 8 bits are widened.
 #include <immintrin.h>
-#include <limits.h>
 
-#include "maxsim/kernel.h"
-#include "maxsim/kernels/blocks.h"
+#include "maxsim/kernels/passes.h"
 #include "maxsim/kernels/ymm.h"
 
 namespace {
@@ -18,92 +14,90 @@ MAXSIM_INLINE void AddSevenBit(__m256i& dot, __m256i document, __m256i query) {
   dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+typedef Ymm<AddSevenBit> SevenBit;
+
 // 8-bit queries: every value widened to int16 where it stands, even and odd dims apart, so that
 // VPMADDWD of the even ones adds dims 0 and 2 of a lane and of the odd ones dims 1 and 3. Exact for
 // all values: 2 * 255 * 127 fits int32, and 1024 dims * 255 * 127 < 2^25. The query is widened once
 // per document (a few per cent of a long one), document tokens in registers (widening them to
 // memory was no faster).
-//
-// A step needs even and odd dims of both query halves (4 ymm) and of the token (2) beside the
-// accumulators, and temporaries. Its chains are additions of latency 1, so 6 of them suffice.
-constexpr uint32_t kWideTile = 3;
+struct EightBit : SevenBit {
+  // A step needs even and odd dims of both query vectors (4 ymm) and of the token (2) beside the
+  // accumulators, and temporaries. Its chains are additions of latency 1, so 6 of them suffice.
+  static constexpr uint32_t kTile = 3, kResidualTile = 3;
 
-// One step of the widened query: [half][even, odd] ymm.
-constexpr size_t kWideStepBytes = kHalves * 2 * 32;
-constexpr size_t kMaxPaddedDim = 1024;
+  // [step of 4 dims][vector][even, odd]
+  struct Lanes {
+    alignas(64) uint8_t wide[kMaxPaddedDim / 4 * 128];
 
-void WidenQuery(const int8_t* query, size_t dim, uint8_t* wide) {
-  for (size_t d = 0; d < dim; d += 4) {
-    for (int h = 0; h < kHalves; h++, wide += 64) {
-      const __m256i value = ReadLanes(query, h);
-      _mm256_store_si256((__m256i*)wide, _mm256_srai_epi16(_mm256_slli_epi16(value, 8), 8));
-      _mm256_store_si256((__m256i*)(wide + 32), _mm256_srai_epi16(value, 8));
-    }
-    query += 64;
-  }
-}
-
-template <uint32_t kTokens>
-void PassEightBit(const int8_t* query, const int32_t* bias, const Rows& rows, int32_t* maxima) {
-  const size_t dim = rows.row_bytes;
-  alignas(64) uint8_t wide_query[kMaxPaddedDim / 4 * kWideStepBytes];
-  WidenQuery(query, dim, wide_query);
-  const __m256i low_bytes = _mm256_set1_epi16(0xff);
-  __m256i start[kHalves], best[kHalves];
-  MAXSIM_UNROLL for (int h = 0; h < kHalves; h++) {
-    start[h] = _mm256_loadu_si256((const __m256i*)(bias + h * kHalfLanes));
-    best[h] = _mm256_set1_epi32(INT_MIN);
-  }
-  for (TileWalk<kTokens> walk(rows); !walk.done; walk.Step(rows)) {
-    const uint8_t* row = walk.row;
-    __m256i dot[kTokens][kHalves];
-    MAXSIM_UNROLL for (uint32_t t = 0; t < kTokens; t++) {
-      MAXSIM_UNROLL for (int h = 0; h < kHalves; h++) dot[t][h] = start[h];
-    }
-    const uint8_t* ahead = walk.ahead;
-    const uint8_t* lanes = wide_query;
-    for (size_t d = 0; d < dim; d += 4) {
-      if ((d & 4) == 0) {  // a line per 8 dims covers 8 rows of the next tile
-        Fetch(ahead);
-        ahead += 64;
+    MAXSIM_INLINE Lanes(const int8_t* tokens, size_t dim) {
+      uint8_t* to = wide;
+      for (size_t d = 0; d < dim; d += 4) {
+        for (int v = 0; v < 2; v++, to += 64, tokens += 32) {
+          const __m256i value = _mm256_load_si256((const __m256i*)tokens);
+          _mm256_store_si256((__m256i*)to, _mm256_srai_epi16(_mm256_slli_epi16(value, 8), 8));
+          _mm256_store_si256((__m256i*)(to + 32), _mm256_srai_epi16(value, 8));
+        }
       }
-      __m256i q[2 * kHalves];
-      MAXSIM_UNROLL for (int h = 0; h < 2 * kHalves; h++) {
-        q[h] = _mm256_load_si256((const __m256i*)(lanes + h * 32));
+    }
+  };
+
+  template <uint32_t T, uint32_t V, typename Hook>
+  static MAXSIM_INLINE void Dot(Int (&dot)[T][V], const uint8_t* rows, size_t stride,
+                                const Lanes& query, size_t /*dim*/, size_t begin, size_t end,
+                                Hook& hook) {
+    const __m256i low_bytes = _mm256_set1_epi16(0xff);
+    const uint8_t* lanes = query.wide + begin / 4 * 128;
+    const uint8_t* row = rows + begin;
+    for (size_t d = begin; d < end; d += 4) {
+      hook();
+      Int q[2 * V];
+      MAXSIM_UNROLL for (uint32_t v = 0; v < 2 * V; v++) {
+        q[v] = _mm256_load_si256((const __m256i*)(lanes + v * 32));
       }
-      lanes += kWideStepBytes;
-      MAXSIM_UNROLL for (uint32_t t = 0; t < kTokens; t++) {
-        const __m256i value = _mm256_set1_epi32(ReadInt32(row + t * dim));
-        const __m256i even = _mm256_and_si256(value, low_bytes);
-        const __m256i odd = _mm256_srli_epi16(value, 8);
-        MAXSIM_UNROLL for (int h = 0; h < kHalves; h++) {
-          dot[t][h] = _mm256_add_epi32(dot[t][h], _mm256_madd_epi16(even, q[2 * h]));
-          dot[t][h] = _mm256_add_epi32(dot[t][h], _mm256_madd_epi16(odd, q[2 * h + 1]));
+      lanes += 128;
+      MAXSIM_UNROLL for (uint32_t t = 0; t < T; t++) {
+        const Int value = _mm256_set1_epi32(ReadInt32(row + t * stride));
+        const Int even = _mm256_and_si256(value, low_bytes);
+        const Int odd = _mm256_srli_epi16(value, 8);
+        MAXSIM_UNROLL for (uint32_t v = 0; v < V; v++) {
+          dot[t][v] = _mm256_add_epi32(dot[t][v], _mm256_madd_epi16(even, q[2 * v]));
+          dot[t][v] = _mm256_add_epi32(dot[t][v], _mm256_madd_epi16(odd, q[2 * v + 1]));
         }
       }
       row += 4;
     }
-    MAXSIM_UNROLL for (uint32_t t = 0; t < kTokens; t++) {
-      MAXSIM_UNROLL for (int h = 0; h < kHalves; h++) {
-        best[h] = _mm256_max_epi32(best[h], dot[t][h]);
-      }
-    }
   }
-  MAXSIM_UNROLL for (int h = 0; h < kHalves; h++) {
-    _mm256_storeu_si256((__m256i*)(maxima + h * kHalfLanes), best[h]);
-  }
+};
+
+template <bool kTokenScales>
+void ScoreInt8(const MaxsimQueryInt8* query, const MaxsimDocument* documents, size_t document_count,
+               MaxsimExit* exit, float* scores) {
+  (query->bits > 7 ? ScoreBytes<EightBit, kTokenScales>
+                   : ScoreBytes<SevenBit, kTokenScales>)(query, documents, document_count, exit,
+                                                         scores);
 }
 
-void BlockInt8(const MaxsimQueryInt8* query, const int8_t* tokens, const int32_t* bias,
-               const Rows& rows, int32_t* maxima) {
-  if (query->bits > 7) {
-    if (rows.count >= kWideTile) return PassEightBit<kWideTile>(tokens, bias, rows, maxima);
-    return PassEightBit<1>(tokens, bias, rows, maxima);
-  }
-  if (rows.count >= kTile) return PassInt8<kTile, AddSevenBit>(tokens, bias, rows, maxima);
-  PassInt8<1, AddSevenBit>(tokens, bias, rows, maxima);
+void ScoreResidualOfAny(const MaxsimQueryInt8* query, const MaxsimResidual* residual,
+                        const MaxsimDocument* documents, size_t document_count, MaxsimExit* exit,
+                        float* scores) {
+  (query->bits > 7 ? ScoreResidual<EightBit> : ScoreResidual<SevenBit>)(
+      query, residual, documents, document_count, exit, scores);
+}
+
+void FillTableOfAny(const MaxsimQueryInt8* query, const MaxsimCentroids* centroids,
+                    const uint32_t* ids, size_t count) {
+  (query->bits > 7 ? FillTable<EightBit> : FillTable<SevenBit>)(query, centroids, ids, count);
 }
 
 }  // namespace
 
-const MaxsimKernels kMaxsimAvx2 = {"avx2", ScoreInt8<BlockInt8>, ScoreF32<BlockF32>};
+const MaxsimKernels kMaxsimAvx2 = {"avx2",
+                                   ScoreInt8<false>,
+                                   ScoreInt8<true>,
+                                   ScoreResidualOfAny,
+                                   ScoreFloats<SevenBit, F32Source<2>>,
+                                   ScoreFloats<SevenBit, HalfSource<1, SevenBit::FromHalves>>,
+                                   ScoreFloats<SevenBit, HalfSource<1, SevenBit::FromBfloat16s>>,
+                                   FillTableOfAny,
+                                   Nearest<SevenBit>};

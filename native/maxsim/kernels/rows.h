@@ -1,8 +1,8 @@
-// How the SIMD kernels read the rows of a document: which tiles, in which order, and what to fetch
-// meanwhile. Included as static code by each kernel file.
+// How the SIMD kernels walk the tokens of a document: which tiles, in which order, and what to
+// fetch meanwhile. Included as static code by each kernel file.
 //
-// Tiles start at rows 0, T, 2T, ... and the last one is pushed back to end with the document. It
-// meets a few rows a second time, which changes nothing: max is idempotent. So no tile ever reads
+// Tiles start at tokens 0, T, 2T, ... and the last one is pushed back to end with the document. It
+// meets a few tokens a second time, which changes nothing: max is idempotent. So no tile ever reads
 // past the end.
 #ifndef MAXSIM_MAXSIM_KERNELS_ROWS_H_
 #define MAXSIM_MAXSIM_KERNELS_ROWS_H_
@@ -22,56 +22,51 @@
 
 namespace {
 
-struct Rows {
-  const uint8_t* first;
-  size_t row_bytes;
-  uint32_t count;           // at least the tile's size
-  const uint8_t* upcoming;  // what is read after this document: fetched during its last tile
-};
+constexpr size_t kMaxPaddedDim = 1024;
 
-// The rows of documents[i] for the pass over query block `block`: a query of more blocks than a
-// pass takes walks the same document again.
-MAXSIM_INLINE Rows RowsOf(const MaxsimDocument* documents, size_t document_count, size_t i,
-                          size_t row_bytes, bool last_pass) {
-  Rows rows;
-  rows.first = (const uint8_t*)documents[i].tokens;
-  rows.row_bytes = row_bytes;
-  rows.count = documents[i].token_count;
-  rows.upcoming =
-      last_pass && i + 1 < document_count ? (const uint8_t*)documents[i + 1].tokens : rows.first;
-  return rows;
-}
-
-// Usage: for (TileWalk<T> walk(rows); !walk.done; walk.Step(rows)) { ... walk.row ... walk.ahead
-// ... }
+// Usage: for (TileWalk<T> walk(count); !walk.done; walk.Step()) { ... walk.token ... }
+// count is at least T.
 template <uint32_t kTokens>
 struct TileWalk {
-  const uint8_t* row;    // the tile's first row
-  const uint8_t* ahead;  // where the next tile starts: one line of it is fetched per step of 4 dims
-  const uint8_t* last;
+  uint32_t token = 0;  // the tile's first
+  uint32_t last;       // the last tile's first
   bool done = false;
 
-  MAXSIM_INLINE explicit TileWalk(const Rows& rows) {
-    last = rows.first + (size_t)(rows.count - kTokens) * rows.row_bytes;
-    row = rows.first;
-    ahead = row == last ? rows.upcoming : row + kTokens * rows.row_bytes;
-  }
-  MAXSIM_INLINE void Step(const Rows& rows) {
-    done = row == last;
-    if (done) return;
-    row = (size_t)(last - row) > kTokens * rows.row_bytes ? row + kTokens * rows.row_bytes : last;
-    ahead = row == last ? rows.upcoming : row + kTokens * rows.row_bytes;
+  MAXSIM_INLINE explicit TileWalk(uint32_t count) : last(count - kTokens) {}
+  MAXSIM_INLINE bool AtLast() const { return token == last; }
+  // The first token of the next tile; of this one, if it is the last.
+  MAXSIM_INLINE uint32_t Next() const { return last - token > kTokens ? token + kTokens : last; }
+  MAXSIM_INLINE void Step() {
+    done = AtLast();
+    token = Next();
   }
 };
 
 // A hint: an address past the document, or of no page at all, does not fault.
-MAXSIM_INLINE void Fetch(const uint8_t* address) {
+MAXSIM_INLINE void Fetch(const void* address) {
 #if defined(__GNUC__)
   __builtin_prefetch(address, 0, 3);
 #else
   _mm_prefetch((const char*)address, _MM_HINT_T0);
 #endif
 }
+
+// Runs once per step of the dot products and fetches kLines cache lines of what comes next.
+template <uint32_t kLines, uint32_t kEvery = 1>
+struct FetchAhead {
+  const uint8_t* ahead;
+  uint32_t step = 0;
+
+  MAXSIM_INLINE void operator()() {
+    if (kEvery > 1 && step++ % kEvery != 0) return;
+    for (uint32_t i = 0; i < kLines; i++) Fetch(ahead + 64 * i);
+    ahead += 64 * kLines;
+  }
+};
+
+struct FetchNothing {
+  MAXSIM_INLINE void operator()() {}
+};
 
 // Documents are mapped bytes without alignment.
 MAXSIM_INLINE int32_t ReadInt32(const uint8_t* bytes) {
@@ -85,6 +80,22 @@ MAXSIM_INLINE float ReadFloat(const uint8_t* bytes) {
   memcpy(&value, bytes, sizeof(value));
   return value;
 }
+
+// The parts of a residual document, kernel.h.
+struct ResidualParts {
+  const uint8_t *codes, *factors, *ids;
+
+  MAXSIM_INLINE ResidualParts(const MaxsimResidual& residual, const MaxsimDocument& document) {
+    codes = (const uint8_t*)document.tokens;
+    factors = codes + (size_t)document.token_count * residual.code_bytes;
+    ids = factors + (size_t)document.token_count * sizeof(uint16_t);
+  }
+  // Reads four bytes of an id of fewer: kMaxsimResidualSlack allows it.
+  MAXSIM_INLINE uint32_t Id(const MaxsimResidual& residual, uint32_t token) const {
+    const uint32_t mask = 0xffffffffu >> (32 - 8 * residual.id_bytes);
+    return (uint32_t)ReadInt32(ids + (size_t)token * residual.id_bytes) & mask;
+  }
+};
 
 }  // namespace
 
