@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "fixtures.h"
 #include "formats.h"
@@ -57,7 +58,7 @@ void CompareShape(size_t query_tokens, size_t dim, const std::vector<uint32_t>& 
         for (const size_t slack : {size_t{0}, size_t{1} + length % 3}) {
           const MaxsimDocument document{guarded.Place(block.data(), size, slack), length};
           for (const MaxsimKernels* kernels : sets) {
-            CAPTURE(kernels->name);
+            CAPTURE(std::string(kernels->name));
             CHECK(ScoreOne(kernels->*score, prepared, document) == expected);
           }
         }
@@ -95,7 +96,7 @@ TEST_CASE("a document of bytes may start at any address") {
     std::memcpy(moved.data() + offset, block.data(), block.size());
     const MaxsimDocument document{moved.data() + offset, 25};
     for (const MaxsimKernels* kernels : AllKernels()) {
-      CAPTURE(kernels->name);
+      CAPTURE(std::string(kernels->name));
       CHECK(ScoreOne(kernels->score_int8, prepared, document) == expected);
       CHECK(ScoreOne(kernels->score_int8_token, prepared, document) == expected_token);
     }

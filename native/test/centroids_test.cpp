@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "fixtures.h"
 #include "kernel_sets.h"
@@ -28,8 +29,8 @@ struct Table {
   static constexpr int16_t kUntouched = 12345;
 
   Table(const MaxsimKernels& kernels, const MaxsimQueryInt8& query,
-        const std::vector<uint8_t>& rows, uint32_t shift, uint32_t table_shift,
-        const uint32_t* ids, size_t count)
+        const std::vector<uint8_t>& rows, uint32_t shift, uint32_t table_shift, const uint32_t* ids,
+        size_t count)
       : entries(rows.size() / query.padded_dim * query.block_count * kMaxsimLanes, kUntouched) {
     const MaxsimCentroids centroids{rows.data(), shift, table_shift, entries.data()};
     kernels.fill_table(&query, &centroids, ids, count);
@@ -65,7 +66,7 @@ void CompareTables(size_t query_tokens, size_t dim) {
       const Table expected_some(kMaxsimScalar, prepared, bytes, shift, table_shift, some.data(),
                                 some.size());
       for (const MaxsimKernels* kernels : FastKernels()) {
-        CAPTURE(kernels->name);
+        CAPTURE(std::string(kernels->name));
         std::vector<int16_t> all(expected.entries.size(), Table::kUntouched), few = all;
         const MaxsimCentroids into_all{end, shift, table_shift, all.data()};
         const MaxsimCentroids into_few{end, shift, table_shift, few.data()};
@@ -120,7 +121,7 @@ void CompareNearest(size_t query_tokens, size_t dim) {
     }
     const std::vector<uint32_t> expected = choice.Best(kMaxsimScalar, prepared);
     for (const MaxsimKernels* kernels : FastKernels()) {
-      CAPTURE(kernels->name);
+      CAPTURE(std::string(kernels->name));
       CHECK(choice.Best(*kernels, prepared) == expected);
     }
   }
@@ -159,8 +160,7 @@ TEST_CASE("the scalar kernel fills a table with rounded products of query and ce
           exact += q * ((rows[c * PaddedDim(kDim) + d] - 128) * (1 << shift) - 128);
         }
         const double rounded = std::floor(static_cast<double>(exact) / 64 + 0.5);
-        const size_t at =
-            (c * 2 + token / kMaxsimLanes) * kMaxsimLanes + token % kMaxsimLanes;
+        const size_t at = (c * 2 + token / kMaxsimLanes) * kMaxsimLanes + token % kMaxsimLanes;
         CHECK(table.entries[at] == static_cast<int16_t>(rounded));
       }
     }

@@ -156,7 +156,7 @@ TEST_CASE("int8 rounds to the nearest step, clamps, and counts what it clamped")
 TEST_CASE("no decoded token of any codec is longer than encoding says, and the bound is near") {
   for (const Codec codec : kAllCodecs) {
     for (const size_t dim : {9, 64, 128}) {
-      CAPTURE(CodecName(codec));
+      CAPTURE(std::string(CodecName(codec)));
       CAPTURE(dim);
       Noise noise(6);
       std::vector<float> tokens = UnitTokens(50, dim, noise);
@@ -173,8 +173,9 @@ TEST_CASE("no decoded token of any codec is longer than encoding says, and the b
           Codebook::Token token;
           store.format.codebook->Read(static_cast<const uint8_t*>(store.documents[i].tokens),
                                       store.documents[i].token_count, t, &token);
-          factor = std::max(factor, static_cast<double>(token.factor) *
-                                        static_cast<double>(store.format.codebook->contents().scale));
+          factor =
+              std::max(factor, static_cast<double>(token.factor) *
+                                   static_cast<double>(store.format.codebook->contents().scale));
         }
       }
       // Decoding rotates back in floats, which rounds some parts in 10^7 either way.
@@ -188,7 +189,7 @@ TEST_CASE("no decoded token of any codec is longer than encoding says, and the b
 
 TEST_CASE("tokens of zeros are stored as zeros by every codec") {
   for (const Codec codec : kAllCodecs) {
-    CAPTURE(CodecName(codec));
+    CAPTURE(std::string(CodecName(codec)));
     const EncodedStore store(FormatOf(codec, 10), 10, std::vector<float>(5 * 10), {2, 3});
     for (const std::vector<float>& decoded : store.decoded) {
       for (const float value : decoded) CHECK(value == 0.f);

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "maxsim/self_check.h"
 #include "platform/cpu.h"
@@ -18,7 +19,7 @@ void Spoil(float* scores, size_t count, float by) {
 constexpr float kUnitInTheLastPlace = 1.0000002f;  // will do where scores must be equal
 
 // Each kernel of the scalar set, but for its last score.
-template <MaxsimScoreInt8 MaxsimKernels::* kScore>
+template <MaxsimScoreInt8 MaxsimKernels::*kScore>
 void LyingInt8(const MaxsimQueryInt8* query, const MaxsimDocument* documents, size_t count,
                MaxsimExit* exit, float* scores) {
   (kMaxsimScalar.*kScore)(query, documents, count, exit, scores);
@@ -27,21 +28,20 @@ void LyingInt8(const MaxsimQueryInt8* query, const MaxsimDocument* documents, si
 
 template <uint32_t kBits>
 void LyingResidual(const MaxsimQueryInt8* query, const MaxsimResidual* residual,
-                   const MaxsimDocument* documents, size_t count, MaxsimExit* exit,
-                   float* scores) {
+                   const MaxsimDocument* documents, size_t count, MaxsimExit* exit, float* scores) {
   kMaxsimScalar.score_residual(query, residual, documents, count, exit, scores);
   if (residual->bits == kBits) Spoil(scores, count, kUnitInTheLastPlace);
 }
 
-template <MaxsimScoreF32 MaxsimKernels::* kScore>
+template <MaxsimScoreF32 MaxsimKernels::*kScore>
 void LyingFloats(const MaxsimQueryF32* query, const MaxsimDocument* documents, size_t count,
                  MaxsimExit* exit, float* scores) {
   (kMaxsimScalar.*kScore)(query, documents, count, exit, scores);
   Spoil(scores, count, 1.01f);
 }
 
-void LyingTable(const MaxsimQueryInt8* query, const MaxsimCentroids* centroids,
-                const uint32_t* ids, size_t count) {
+void LyingTable(const MaxsimQueryInt8* query, const MaxsimCentroids* centroids, const uint32_t* ids,
+                size_t count) {
   kMaxsimScalar.fill_table(query, centroids, ids, count);
   centroids->table[((count - 1) * query->block_count) * kMaxsimLanes]++;
 }
@@ -69,7 +69,7 @@ void LyingNearest(const int8_t* tokens, size_t block_count, const MaxsimRows* ro
 }
 
 template <typename Function>
-MaxsimKernels With(const char* name, Function MaxsimKernels::* member, Function function) {
+MaxsimKernels With(const char* name, Function MaxsimKernels::*member, Function function) {
   MaxsimKernels kernels = kMaxsimScalar;
   kernels.name = name;
   kernels.*member = function;
@@ -150,7 +150,7 @@ TEST_CASE("avx512bf16 is avx512 with a kernel of its own for bf16") {
 
 TEST_CASE("kernels that lie are refused by name and the next ones taken") {
   for (const Liar& liar : kLiars) {
-    CAPTURE(liar.named);
+    CAPTURE(std::string(liar.named));
     const Dispatch dispatch = ChooseKernels(
         {{&liar.kernels, true, ""}, {&kHonest, true, ""}, {&kMaxsimScalar, true, ""}}, nullptr);
     CHECK(dispatch.status.ok());

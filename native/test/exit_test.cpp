@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "fixtures.h"
 #include "formats.h"
@@ -71,17 +72,17 @@ TEST_CASE("a document is given up only below the threshold, and then counted, in
   constexpr size_t kDim = 24;
   for (const Codec codec : kAllCodecs) {
     for (const size_t query_tokens : {33, 48, 65, 100}) {
-      CAPTURE(CodecName(codec));
+      CAPTURE(std::string(CodecName(codec)));
       CAPTURE(query_tokens);
       Noise noise(query_tokens);
       const std::vector<uint32_t> lengths = Lengths(40, noise);
-      const EncodedStore store(FormatOf(codec, kDim), kDim,
-                               UnitTokens(Sum(lengths), kDim, noise), lengths);
+      const EncodedStore store(FormatOf(codec, kDim), kDim, UnitTokens(Sum(lengths), kDim, noise),
+                               lengths);
       for (const unsigned bits : {8u, 7u}) {
         const PreparedQuery query(UnitTokens(query_tokens, kDim, noise).data(), query_tokens, kDim,
                                   bits);
         for (const MaxsimKernels* kernels : AllKernels()) {
-          CAPTURE(kernels->name);
+          CAPTURE(std::string(kernels->name));
           const Case one(*kernels, store, query);
           CHECK(one.GivenUp(kGivenUp) == 0);
           // At most all but what needs a single pass; here nothing does.
@@ -109,7 +110,7 @@ TEST_CASE("queries of a single pass are never given up") {
 TEST_CASE("roundings of a sum never give a document up that reaches the threshold after all") {
   constexpr size_t kDim = 8, kQueryTokens = 48;
   for (const Codec codec : kAllCodecs) {
-    CAPTURE(CodecName(codec));
+    CAPTURE(std::string(CodecName(codec)));
     for (int round = 0; round < 12; round++) {
       Noise noise(static_cast<uint64_t>(round) + 100);
       std::vector<float> tokens = UnitTokens(kQueryTokens, kDim, noise);
@@ -134,7 +135,7 @@ TEST_CASE("roundings of a sum never give a document up that reaches the threshol
       const EncodedStore store(FormatOf(codec, kDim), kDim, documents, lengths);
       const PreparedQuery query(tokens.data(), kQueryTokens, kDim, 8);
       for (const MaxsimKernels* kernels : AllKernels()) {
-        CAPTURE(kernels->name);
+        CAPTURE(std::string(kernels->name));
         const Case one(*kernels, store, query);
         for (const float score : one.scores) one.GivenUp(score);
       }
@@ -145,7 +146,7 @@ TEST_CASE("roundings of a sum never give a document up that reaches the threshol
 TEST_CASE("documents that match the beginning of a query badly are given up") {
   constexpr size_t kDim = 64, kQueryTokens = 40;
   for (const Codec codec : kAllCodecs) {
-    CAPTURE(CodecName(codec));
+    CAPTURE(std::string(CodecName(codec)));
     Noise noise(5);
     const std::vector<float> asked = UnitTokens(kQueryTokens, kDim, noise);
     // The first document holds what is asked for, the others anything.
@@ -156,7 +157,7 @@ TEST_CASE("documents that match the beginning of a query badly are given up") {
                              std::vector<uint32_t>(21, kQueryTokens));
     const PreparedQuery query(asked.data(), kQueryTokens, kDim, 8);
     for (const MaxsimKernels* kernels : AllKernels()) {
-      CAPTURE(kernels->name);
+      CAPTURE(std::string(kernels->name));
       const Case one(*kernels, store, query);
       CHECK(one.GivenUp(one.scores[0]) == 20);
     }
@@ -166,7 +167,7 @@ TEST_CASE("documents that match the beginning of a query badly are given up") {
 TEST_CASE("what is left of a query bounds what it adds, and falls from block to block") {
   constexpr size_t kDim = 20, kQueryTokens = 100;
   for (const Codec codec : kAllCodecs) {
-    CAPTURE(CodecName(codec));
+    CAPTURE(std::string(CodecName(codec)));
     Noise noise(6);
     const EncodedStore store(FormatOf(codec, kDim), kDim, UnitTokens(90, kDim, noise), {30, 60});
     const std::vector<float> tokens = UnitTokens(kQueryTokens, kDim, noise);

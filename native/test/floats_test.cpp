@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "fixtures.h"
 #include "formats.h"
@@ -19,7 +20,7 @@ namespace {
 
 struct Face {
   Codec codec;
-  MaxsimScoreF32 MaxsimKernels::* score;
+  MaxsimScoreF32 MaxsimKernels::*score;
 };
 constexpr Face kFaces[] = {{Codec::kF32, &MaxsimKernels::score_f32},
                            {Codec::kF16, &MaxsimKernels::score_f16},
@@ -38,20 +39,19 @@ void CompareShape(size_t query_tokens, size_t dim, const std::vector<uint32_t>& 
     const std::vector<float> floats = noise.Floats(length * dim);
     const double tolerance = 1e-5 * ScoreBound(tokens, floats, dim);
     for (const Face& face : kFaces) {
-      CAPTURE(CodecName(face.codec));
+      CAPTURE(std::string(CodecName(face.codec)));
       const TokenFormat format{face.codec, 1.f};
       std::vector<uint8_t> block(length * TokenBytes(format, dim));
       EncodedTokens encoded;
       EncodeTokens(format, floats.data(), length, dim, block.data(), &encoded);
-      const MaxsimQueryF32 prepared =
-          face.codec == Codec::kBf16 ? query.Bfloat16() : query.F32();
+      const MaxsimQueryF32 prepared = face.codec == Codec::kBf16 ? query.Bfloat16() : query.F32();
       const float expected = ScoreOne(kMaxsimScalar.*face.score, prepared, {block.data(), length});
       CHECK(std::isfinite(expected));
       GuardedBytes guarded(block.size() + 8);
       for (const size_t slack : {size_t{0}, size_t{1} + length % 3}) {
         const MaxsimDocument document{guarded.Place(block.data(), block.size(), slack), length};
         for (const MaxsimKernels* kernels : sets) {
-          CAPTURE(kernels->name);
+          CAPTURE(std::string(kernels->name));
           CHECK(std::fabs(ScoreOne(kernels->*face.score, prepared, document) - expected) <=
                 tolerance);
         }
@@ -84,7 +84,7 @@ TEST_CASE("a document of floats may start at any address") {
     const size_t size = 25 * TokenBytes(store.format, dim);
     std::vector<uint8_t> moved(size + 64);
     for (const MaxsimKernels* kernels : AllKernels()) {
-      CAPTURE(kernels->name);
+      CAPTURE(std::string(kernels->name));
       const float expected = ScoreOne(kernels->*face.score, prepared, store.documents[0]);
       for (size_t offset = 0; offset < 64; offset++) {
         std::memcpy(moved.data() + offset, store.documents[0].tokens, size);

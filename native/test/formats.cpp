@@ -74,12 +74,11 @@ void ScoreWith(const MaxsimKernels& kernels, const PreparedQuery& query, const T
                std::span<const MaxsimDocument> documents, MaxsimExit* exit, float* scores) {
   const MaxsimDocument* first = documents.data();
   const size_t count = documents.size();
-  const MaxsimQueryF32 floats =
-      format.codec == Codec::kBf16 ? query.Bfloat16() : query.F32();
-  const MaxsimQueryInt8 bytes = query.Int8(format.codec == Codec::kInt8 ? format.scale
-                                           : format.codebook != nullptr
-                                               ? format.codebook->contents().scale
-                                               : 1.f);
+  const MaxsimQueryF32 floats = format.codec == Codec::kBf16 ? query.Bfloat16() : query.F32();
+  const MaxsimQueryInt8 bytes =
+      query.Int8(format.codec == Codec::kInt8 ? format.scale
+                 : format.codebook != nullptr ? format.codebook->contents().scale
+                                              : 1.f);
   switch (format.codec) {
     case Codec::kF32:
       return kernels.score_f32(&floats, first, count, exit, scores);

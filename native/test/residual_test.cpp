@@ -1,9 +1,10 @@
-// r4, r2 and r1: every kernel set that this CPU can run against the scalar one, bit for bit, and the
-// scalar one against MaxSim of what the codebook decodes.
+// r4, r2 and r1: every kernel set that this CPU can run against the scalar one, bit for bit, and
+// the scalar one against MaxSim of what the codebook decodes.
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "fixtures.h"
 #include "formats.h"
@@ -28,8 +29,8 @@ struct RandomResidual {
       : table(centroid_count * block_count * kMaxsimLanes), centroids(centroid_count) {
     for (int16_t& entry : table) {
       const uint64_t draw = noise.Next() >> 20;
-      entry = draw % 7 == 0 ? (draw % 2 == 0 ? INT16_MAX : INT16_MIN)
-                            : static_cast<int16_t>(draw >> 8);
+      entry =
+          draw % 7 == 0 ? (draw % 2 == 0 ? INT16_MAX : INT16_MIN) : static_cast<int16_t>(draw >> 8);
     }
     residual.table = table.data();
     residual.table_shift = static_cast<uint32_t>(noise.Next() >> 33) % 13;
@@ -38,14 +39,12 @@ struct RandomResidual {
     residual.id_bytes = id_bytes;
     for (uint32_t i = 0; i < 16; i++) {
       const uint32_t codes = 1u << bits;
-      residual.weights[i] = i < codes ? static_cast<uint8_t>(noise.Next() >> 40)
-                                      : residual.weights[i % codes];
+      residual.weights[i] =
+          i < codes ? static_cast<uint8_t>(noise.Next() >> 40) : residual.weights[i % codes];
     }
   }
 
-  size_t TokenBytes() const {
-    return residual.code_bytes + sizeof(uint16_t) + residual.id_bytes;
-  }
+  size_t TokenBytes() const { return residual.code_bytes + sizeof(uint16_t) + residual.id_bytes; }
 
   std::vector<uint8_t> Block(size_t length, Noise& noise) const {
     std::vector<uint8_t> block = noise.Bytes(length * TokenBytes());
@@ -83,8 +82,8 @@ void CompareShape(size_t query_tokens, size_t dim, const std::vector<uint32_t>& 
       // The end of memory, and the copy that a scalar kernel may not leave at all.
       GuardedBytes guarded(block.size() + kMaxsimResidualSlack), exact(block.size());
       const MaxsimDocument whole{exact.Place(block.data(), block.size()), length};
-      const MaxsimDocument document{
-          guarded.Place(block.data(), block.size(), kMaxsimResidualSlack), length};
+      const MaxsimDocument document{guarded.Place(block.data(), block.size(), kMaxsimResidualSlack),
+                                    length};
       for (const PreparedQuery* query : {&eight, &seven}) {
         CAPTURE(query->bits());
         const MaxsimQueryInt8 prepared = query->Int8(0.001f);
@@ -92,9 +91,8 @@ void CompareShape(size_t query_tokens, size_t dim, const std::vector<uint32_t>& 
             ScoreOne(kMaxsimScalar.score_residual, prepared, random.residual, whole);
         CHECK(std::isfinite(expected));
         for (const MaxsimKernels* kernels : sets) {
-          CAPTURE(kernels->name);
-          CHECK(ScoreOne(kernels->score_residual, prepared, random.residual, document) ==
-                expected);
+          CAPTURE(std::string(kernels->name));
+          CHECK(ScoreOne(kernels->score_residual, prepared, random.residual, document) == expected);
         }
       }
     }
@@ -132,7 +130,7 @@ TEST_CASE("what follows a residual document, and the document before it, do not 
         std::vector<uint8_t> moved = noise.Bytes(offset + block.size() + kMaxsimResidualSlack);
         std::memcpy(moved.data() + offset, block.data(), block.size());
         for (const MaxsimKernels* kernels : AllKernels()) {
-          CAPTURE(kernels->name);
+          CAPTURE(std::string(kernels->name));
           CHECK(ScoreOne(kernels->score_residual, prepared, random.residual,
                          {moved.data() + offset, length}) == expected);
         }

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <string>
 
 #include "fixtures.h"
 #include "formats.h"
@@ -14,7 +15,7 @@ using namespace maxsim;
 TEST_CASE("what Explain says adds up to the score, in every codec") {
   for (const Codec codec : kAllCodecs) {
     for (const unsigned bits : {8u, 7u}) {
-      CAPTURE(CodecName(codec));
+      CAPTURE(std::string(CodecName(codec)));
       Noise noise(21);
       const size_t dim = 50, query_tokens = 37;
       const std::vector<float> tokens = noise.Floats(query_tokens * dim);
@@ -38,8 +39,8 @@ TEST_CASE("what Explain says adds up to the score, in every codec") {
           const auto dot = [&](size_t token) {
             double product = 0;
             for (size_t d = 0; d < dim; d++) {
-              product += static_cast<double>(tokens[q * dim + d]) *
-                         store.decoded[i][token * dim + d];
+              product +=
+                  static_cast<double>(tokens[q * dim + d]) * store.decoded[i][token * dim + d];
             }
             return product;
           };
@@ -58,7 +59,7 @@ TEST_CASE("what Explain says adds up to the score, in every codec") {
 TEST_CASE(
     "Explain names the document token that a query token was copied from, the first of equals") {
   for (const Codec codec : kAllCodecs) {
-    CAPTURE(CodecName(codec));
+    CAPTURE(std::string(CodecName(codec)));
     const size_t dim = 16;
     std::vector<float> document(6 * dim, 0.f);
     // Token t points along axis t; token 4 repeats token 1, token 5 is zero.
@@ -86,7 +87,7 @@ TEST_CASE(
 TEST_CASE("a document scores the same in any company, by any kernels") {
   const size_t dim = 64;
   for (const Codec codec : kAllCodecs) {
-    CAPTURE(CodecName(codec));
+    CAPTURE(std::string(CodecName(codec)));
     Noise noise(11);
     const std::vector<float> tokens = noise.Floats(50 * dim);
     const PreparedQuery query(tokens.data(), 50, dim, 8);
@@ -97,7 +98,7 @@ TEST_CASE("a document scores the same in any company, by any kernels") {
     }
     const EncodedStore store(FormatOf(codec, dim), dim, UnitTokens(400, dim, noise), lengths);
     for (const MaxsimKernels* kernels : AllKernels()) {
-      CAPTURE(kernels->name);
+      CAPTURE(std::string(kernels->name));
       std::vector<float> together(store.documents.size());
       ScoreWith(*kernels, query, store.format, store.documents, nullptr, together.data());
       for (size_t i = 0; i < store.documents.size(); i++) {
@@ -136,8 +137,10 @@ TEST_CASE("no finite query and no finite document have a score that is not finit
     for (const size_t dim : {8, 9, 1024}) {
       // What the doors of the codec let in: see FloatDocuments::Validate.
       const bool residual = ResidualBits(codec) != 0;
-      const double longest =
-          residual ? 1e3 : codec == Codec::kF16 ? 65504. : codec == Codec::kInt8 ? 3. : 1e15;
+      const double longest = residual                ? 1e3
+                             : codec == Codec::kF16  ? 65504.
+                             : codec == Codec::kInt8 ? 3.
+                                                     : 1e15;
       const double shortest = residual || codec == Codec::kF16 ? 1e-3 : 1e-45;
       const auto even = [dim](double length) {
         return static_cast<float>(length / std::sqrt(static_cast<double>(dim)));
