@@ -14,9 +14,9 @@ std::shared_ptr<const Codebook> RandomCodebook(uint32_t bits, size_t dim, uint32
   contents.bits = bits;
   contents.dim = static_cast<uint32_t>(dim);
   contents.centroid_count = centroids;
-  contents.centroid_shift = 2;
+  contents.centroid_shift = 1;
   const double deviation = 1 / std::sqrt(static_cast<double>(dim));
-  contents.scale = static_cast<float>(deviation / 128);  // a deviation is 32 in a centroid
+  contents.scale = static_cast<float>(deviation / 64);  // a deviation is 32 in a centroid
   const int codes = 1 << bits;
   for (int code = 0; code < codes; code++) {
     contents.weights[code] = static_cast<int8_t>(((2 * code + 1) * 127 + codes) / codes - 127);
