@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 #include <stdlib.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -33,10 +34,15 @@ inline VectorFormat IndexFormat(Codec codec, size_t dim = kDim) {
 inline const VectorFormat kInt8Format = IndexFormat(Codec::kInt8);
 inline const VectorFormat kF32Format = IndexFormat(Codec::kF32);
 
+// In memory where a directory is, because some tests write thousands of broken files.
 class TempDirectory {
  public:
   TempDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "maxsim-index-XXXXXX").string();
+    std::error_code none;
+    const std::filesystem::path memory = "/dev/shm";
+    const bool in_memory = std::getenv("TMPDIR") == nullptr && is_directory(memory, none);
+    const auto parent = in_memory ? memory : std::filesystem::temp_directory_path();
+    std::string pattern = (parent / "maxsim-index-XXXXXX").string();
     if (mkdtemp(pattern.data()) == nullptr) std::abort();
     path_ = pattern;
   }
