@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "fixtures.h"
 
@@ -79,12 +80,18 @@ TEST_CASE("a float becomes the nearest half, whatever its size") {
 }
 
 #if defined(__FLT16_MAX__)
+#if defined(__aarch64__)
+typedef __fp16 CompilersHalf;
+#else
+typedef _Float16 CompilersHalf;
+#endif
+
 TEST_CASE("the compiler's conversions to and from halves give the same bits") {
   Noise noise(2);
   for (int i = 0; i < 500000; i++) {
     const float value = FloatOf(static_cast<uint32_t>(noise.Next() >> 32));
     if (!(std::fabs(value) <= kLargestHalf)) continue;
-    const _Float16 theirs = static_cast<_Float16>(value);
+    const auto theirs = static_cast<CompilersHalf>(value);
     uint16_t bits;
     std::memcpy(&bits, &theirs, sizeof(bits));
     REQUIRE(ToHalf(value) == bits);
