@@ -20,7 +20,7 @@ Corpus Topics(size_t documents, size_t dim, uint32_t most_tokens, uint64_t seed)
   const std::vector<float> topics = UnitTokens(12, dim, noise);
   Corpus corpus;
   for (size_t i = 0; i < documents; i++) {
-    corpus.Add("d" + std::to_string(seed) + "-" + std::to_string(i),
+    corpus.Add(std::to_string(seed) + "-" + std::to_string(i),
                1 + (noise.Next() >> 40) % most_tokens, noise, dim);
     std::vector<float>& vectors = corpus.vectors.back();
     for (size_t t = 0; t < vectors.size(); t += dim) {
