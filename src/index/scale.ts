@@ -1,0 +1,39 @@
+/** The scale of the int8 codec: what one step of a stored byte is worth. */
+import { loadAddon, type NativeSnapshot, nativeAsync } from '../runtime/addon.js';
+
+// Room for longer vectors to come, in an index of vectors that are not unit-length.
+const HEADROOM = 1.1;
+// Fewer tokens say too little about the largest component to come.
+const ENOUGH_TOKENS = 4096;
+
+// Documents whose vectors say how wide the range of all must be.
+const SCALE_DOCUMENTS = 512;
+
+/** The scale that an index without documents would use. */
+export const DEFAULT_INT8_SCALE = Math.fround(1 / 127);
+
+/** Vectors of documents spread over a snapshot: enough to choose a scale from. */
+export function sampleOf(snapshot: NativeSnapshot): Float32Array[] {
+  const vectors: Float32Array[] = [];
+  const refs = snapshot.refs(0, 0xffffffff);
+  const step = Math.max(1, Math.floor(refs.length / SCALE_DOCUMENTS));
+  for (let i = 0; i < refs.length; i += step) vectors.push(snapshot.tokens(refs[i] as number));
+  return vectors;
+}
+
+export async function chooseScale(vectors: readonly Float32Array[], dim: number): Promise<number> {
+  const largest = await nativeAsync(() => loadAddon().largestMagnitude(vectors, dim));
+  const tokens = vectors.reduce((sum, values) => sum + values.length / dim, 0);
+  // Not finite: writing the segment refuses it, naming the document.
+  if (!(largest > 0) || largest === Number.POSITIVE_INFINITY) return DEFAULT_INT8_SCALE;
+  // Vectors longer than 1 are refused beyond the range, so theirs needs room to grow. Unit-length ones
+  // are clamped there, and a rare clamped tip costs less than wider steps for all.
+  if (largest > 1) return Math.fround((largest * HEADROOM) / 127);
+  // Rotated unit vectors are spread like normal variables of deviation 1 / sqrt(dim): a few tokens
+  // say little about the largest that will come, five deviations do.
+  // Shorter vectors are spread as much less: none is longer than sqrt(dim) times its largest component.
+  const length = Math.min(1, largest * Math.sqrt(dim));
+  const expected = tokens < ENOUGH_TOKENS ? (5 / Math.sqrt(dim)) * length : 0;
+  const range = Math.min(1, Math.max(largest, expected));
+  return Math.max(2 ** -126, Math.fround(range / 127));
+}
