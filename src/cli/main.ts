@@ -11,6 +11,7 @@ import { addDoctorCommand } from './doctor.js';
 import { addIndexCommand } from './index-command.js';
 import { addInspectCommand } from './inspect.js';
 import { paintError } from './output.js';
+import { addRecodeCommand } from './recode.js';
 import { addRerankCommand } from './rerank.js';
 import { addSearchCommand } from './search.js';
 
@@ -31,6 +32,7 @@ function createProgram(): Command {
   addIndexCommand(program);
   addSearchCommand(program);
   addRerankCommand(program);
+  addRecodeCommand(program);
   addInspectCommand(program);
   addDoctorCommand(program);
   addDemoCommand(program);

@@ -245,7 +245,7 @@ class Attempt {
       if (!(error instanceof MaxSimError) || error.code !== 'INVALID_ARGUMENT') throw error;
       throw new MaxSimError(
         'INVALID_ARGUMENT',
-        `The ${codec.name} codec learns its centroids from the first documents. ${error.message} Add more documents at once, or store them as f16 and change the codec with recode() when they are all there.`,
+        `The ${codec.name} codec learns its centroids from the documents that are there when it is chosen. ${error.message} Add more documents at once, or store them as f16 and change the codec with recode when all are there.`,
         { cause: error },
       );
     }

@@ -168,8 +168,9 @@ test('refs that are out of range or dead are refused one by one', async () => {
   for (const ref of [2, 4, UNKNOWN_REF]) {
     const refs = Uint32Array.of(0, ref);
     for (const run of [
-      () => snapshot.score(query, refs),
-      () => snapshot.scoreAsync(query, refs),
+      () => snapshot.score([query], refs, Uint32Array.of(2)),
+      () => snapshot.scoreAsync([query], refs, Uint32Array.of(2)),
+      () => snapshot.rank([query], refs, Uint32Array.of(2), 1, true),
       () => snapshot.ids(refs),
       () => snapshot.tokenCounts(refs),
       () => snapshot.record(ref),
@@ -299,7 +300,8 @@ test('classes of the addon cannot be forged or crossed', async () => {
   expect(() => forged.dim).toThrow();
   expect(() => snapshot.find.call(query as never, [])).toThrow();
   for (const fake of [forged, snapshot, new addon.Cancel(), Object.create(query)]) {
-    const { code } = await refusal(() => snapshot.score(fake as never, Uint32Array.of(0)));
+    const refs = Uint32Array.of(0);
+    const { code } = await refusal(() => snapshot.score([fake as never], refs, Uint32Array.of(1)));
     expect(code).toBe('INVALID_ARGUMENT');
   }
 });
