@@ -72,8 +72,11 @@ std::vector<float> Scanner::Rest(float longest, float largest_factor) const {
       const double unit = integers ? int8.factor[token] : 1;
       sum += unit * (static_cast<double>(lengths[token]) * longest + rounding * largest_factor);
     }
-    rest[block] = static_cast<float>(sum * kRoundUp) + std::numeric_limits<float>::min();
+    rest[block] = static_cast<float>(sum * kRoundUp);
   }
+  // A score is rounded in proportion to all of it, however little is left.
+  const auto rounded = static_cast<float>(sum * 1e-6) + std::numeric_limits<float>::min();
+  for (float& bound : rest) bound += rounded;
   return rest;
 }
 

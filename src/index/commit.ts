@@ -142,7 +142,7 @@ class Attempt {
       if (isResidual(codec.name)) {
         await this.train(snapshot, training, limits);
       } else if (codec.scale === null) {
-        const scale = await chooseScale(sampleOf(snapshot), dim);
+        const scale = await chooseScale(await sampleOf(snapshot), dim);
         this.manifest = { ...this.manifest, codec: { ...codec, scale } };
       }
       const file = this.nextFile();

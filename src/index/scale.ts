@@ -1,5 +1,6 @@
 /** The scale of the int8 codec: what one step of a stored byte is worth. */
 import { loadAddon, type NativeSnapshot, nativeAsync } from '../runtime/addon.js';
+import { Pace } from './pace.js';
 
 // Room for longer vectors to come, in an index of vectors that are not unit-length.
 const HEADROOM = 1.1;
@@ -13,11 +14,15 @@ const SCALE_DOCUMENTS = 512;
 export const DEFAULT_INT8_SCALE = Math.fround(1 / 127);
 
 /** Vectors of documents spread over a snapshot: enough to choose a scale from. */
-export function sampleOf(snapshot: NativeSnapshot): Float32Array[] {
+export async function sampleOf(snapshot: NativeSnapshot): Promise<Float32Array[]> {
   const vectors: Float32Array[] = [];
   const refs = snapshot.refs(0, 0xffffffff);
   const step = Math.max(1, Math.floor(refs.length / SCALE_DOCUMENTS));
-  for (let i = 0; i < refs.length; i += step) vectors.push(snapshot.tokens(refs[i] as number));
+  const pace = new Pace();
+  for (let i = 0; i < refs.length; i += step) {
+    vectors.push(snapshot.tokens(refs[i] as number));
+    await pace.rest();
+  }
   return vectors;
 }
 

@@ -150,8 +150,8 @@ export async function rankBatch(
  * the event loop, where handing it over and back would cost as much.
  */
 const SHORT_WORK: Readonly<Record<string, number>> = {
-  avx512bf16: 60e6,
-  avx512: 60e6,
+  avx512bf16: 80e6,
+  avx512: 80e6,
   avxvnni: 40e6,
   avx2: 20e6,
   neon: 20e6,
