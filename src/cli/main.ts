@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { MaxSimError } from '../maxsim.js';
+import { addCalibrateCommand } from './calibrate.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
 import { addIndexCommand } from './index-command.js';
@@ -34,6 +35,7 @@ function createProgram(): Command {
   addRerankCommand(program);
   addRecodeCommand(program);
   addInspectCommand(program);
+  addCalibrateCommand(program);
   addDoctorCommand(program);
   addDemoCommand(program);
   return program;

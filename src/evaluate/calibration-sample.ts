@@ -71,6 +71,7 @@ export async function drawSample(
   const { ids, relevantLeftOut } = await chooseDocuments(index, queries, some, options);
   const vectors = { stored: 0, encoded: 0, decoded: 0 };
   const documents: IdentifiedVectors[] = [];
+  options.onProgress?.('documents', 0, ids.length);
   for (let from = 0; from < ids.length; from += BATCH) {
     throwIfAborted(options.signal);
     const batch = index.getMany(ids.slice(from, from + BATCH)) as StoredDocument[];
@@ -192,6 +193,7 @@ async function chooseDocuments(
   take(present, count);
   if (index.documentCount > count) {
     const rankings: string[][] = [];
+    onProgress?.('searches', 0, queries.length);
     for (const { vectors } of queries) {
       const hits = await index.search(vectors, { topK: NEIGHBOURS.depth, signal });
       rankings.push(hits.map(({ id }) => id));

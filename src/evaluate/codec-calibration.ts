@@ -110,6 +110,7 @@ export async function calibrateCodec(
       const prepared = prepareQueries(queries, dim);
       const total = prepared.length * (built.size + 1);
       let done = 0;
+      onProgress?.(0, total);
       const step = (): void => onProgress?.(++done, total);
       const references: Reference[] = [];
       for (const query of prepared) {

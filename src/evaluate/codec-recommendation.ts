@@ -1,6 +1,7 @@
 /**
  * The cheapest codec that keeps what was asked for, with confidence: the bad end of an interval must
- * hold the limit, not its middle. Where too little was measured to decide, int8, and it says so.
+ * hold the limit, not its middle. Luck decides nothing: where too little was measured, the answer is
+ * int8 and says so, and nobody is sent to something dearer because few queries leave wide intervals.
  */
 import type { CodecName } from '../types.js';
 import type { CodecQuality, CodecSize } from './codec-measurement.js';
@@ -18,6 +19,9 @@ export type CodecRecommendation = {
   codec: CodecName;
   /** False where there was too little to measure on. */
   decided: boolean;
+  /** The cheapest whose limits hold with confidence; null where there was too little of everything. */
+  sure: CodecName | null;
+  /** One sentence, which begins with the codec. */
   reason: string;
 };
 
@@ -37,55 +41,65 @@ export function recommendCodec(
 ): CodecRecommendation {
   const lack = lackOf(evidence);
   if (lack !== null) {
-    return {
-      codec: DEFAULT_CODEC,
-      decided: false,
-      reason: `only ${lack} needed to decide; ${DEFAULT_CODEC} is the default.`,
-    };
+    const reason = `${DEFAULT_CODEC}, the default: ${lack} are too few to decide.`;
+    return { codec: DEFAULT_CODEC, decided: false, sure: null, reason };
   }
   const ladder = [...measured].sort((a, b) => a.bytesPerToken - b.bytesPerToken);
   const place = ladder.findIndex((row) => failuresOf(row, limits).length === 0);
   const best = ladder[place] as RankedCodec;
+  const usual = ladder.slice(0, place).find(({ codec }) => codec === DEFAULT_CODEC);
+  if (usual !== undefined && holdsOnAverage(usual, limits)) {
+    const open = failuresOf(usual, limits).join(' and ');
+    const reason = `${DEFAULT_CODEC}, the default, holds the limits on average, but the queries are too few to be sure: it ${open}; ${best.codec} (${size(best)}) is the cheapest that surely holds them.`;
+    return { codec: DEFAULT_CODEC, decided: false, sure: best.codec, reason };
+  }
   const cheaper = ladder[place - 1];
-  const why = `${best.codec} takes ${best.bytesPerToken.toFixed(1)} bytes a token and ${
-    best.codec === 'f32' ? 'loses nothing' : achievementsOf(best, limits).join(' and ')
-  }`;
+  const why = best.codec === 'f32' ? 'loses nothing' : achievementsOf(best, limits).join(' and ');
   const whyNot =
     cheaper === undefined
       ? 'nothing cheaper was measured'
-      : `the next cheaper, ${cheaper.codec} (${cheaper.bytesPerToken.toFixed(1)} bytes), ${failuresOf(cheaper, limits).join(' and ')}`;
-  return { codec: best.codec, decided: true, reason: `${why}; ${whyNot}.` };
+      : `the next cheaper, ${cheaper.codec} (${size(cheaper)}), ${failuresOf(cheaper, limits).join(' and ')}`;
+  const reason = `${best.codec} takes ${size(best)} a token and ${why}; ${whyNot}.`;
+  return { codec: best.codec, decided: true, sure: best.codec, reason };
 }
 
 function lackOf({ queries, judgedQueries, documents }: CodecEvidence): string | null {
-  if (documents < LEAST_EVIDENCE.documents) {
-    return `${documents} of the ${LEAST_EVIDENCE.documents} documents`;
-  }
-  if (queries < LEAST_EVIDENCE.queries)
-    return `${queries} of the ${LEAST_EVIDENCE.queries} queries`;
-  if (judgedQueries > 0 && judgedQueries < LEAST_EVIDENCE.queries) {
-    return `${judgedQueries} of the ${LEAST_EVIDENCE.queries} judged queries`;
+  const of = (count: number, what: string, least: number): string =>
+    `${count} ${what} (of at least ${least})`;
+  const { documents: leastDocuments, queries: leastQueries } = LEAST_EVIDENCE;
+  if (documents < leastDocuments) return of(documents, 'documents', leastDocuments);
+  if (queries < leastQueries) return of(queries, 'queries', leastQueries);
+  if (judgedQueries > 0 && judgedQueries < leastQueries) {
+    return of(judgedQueries, 'judged queries', leastQueries);
   }
   return null;
 }
 
+function holdsOnAverage({ overlap, ndcg }: RankedCodec, limits: CodecLimits): boolean {
+  return overlap.mean >= limits.minOverlap && (ndcg?.loss.mean ?? 0) <= limits.maxLoss;
+}
+
 function achievementsOf({ overlap, ndcg }: RankedCodec, limits: CodecLimits): string[] {
-  const kept = `keeps ${range(overlap)} of the top 10, at least ${limits.minOverlap} as asked`;
+  const kept = `keeps ${range(overlap)} of the top 10 (asked: at least ${limits.minOverlap})`;
   if (ndcg === null) return [kept];
-  return [kept, `loses ${range(ndcg.loss)} nDCG@10, at most ${limits.maxLoss} as asked`];
+  return [kept, `loses ${range(ndcg.loss, 4)} nDCG@10 (asked: at most ${limits.maxLoss})`];
 }
 
 function failuresOf({ overlap, ndcg }: RankedCodec, limits: CodecLimits): string[] {
   const failures: string[] = [];
   if (overlap.low < limits.minOverlap) {
-    failures.push(`keeps ${range(overlap)} of the top 10, asked at least ${limits.minOverlap}`);
+    failures.push(`keeps ${range(overlap)} of the top 10, asked: at least ${limits.minOverlap}`);
   }
   if (ndcg !== null && ndcg.loss.high > limits.maxLoss) {
-    failures.push(`loses ${range(ndcg.loss)} nDCG@10, asked at most ${limits.maxLoss}`);
+    failures.push(`loses ${range(ndcg.loss, 4)} nDCG@10, asked: at most ${limits.maxLoss}`);
   }
   return failures;
 }
 
-function range({ mean, low, high }: { mean: number; low: number; high: number }): string {
-  return `${mean.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`;
+function size({ bytesPerToken }: RankedCodec): string {
+  return `${bytesPerToken.toFixed(1)} bytes`;
+}
+
+function range({ mean, low, high }: CodecQuality['overlap'], digits = 3): string {
+  return `${mean.toFixed(digits)} [${low.toFixed(digits)} to ${high.toFixed(digits)}]`;
 }
