@@ -114,7 +114,7 @@ function printTable({ codecs, judgedQueries, recommendation }: CodecReport): voi
     right('top 10 kept'),
     right('tau'),
     ...(judged ? [right('nDCG@10'), right('lost')] : []),
-    right('100 documents'),
+    right('rerank 100'),
     right('v int8'),
   ];
   const rows = codecs.flatMap((row) => {
@@ -128,7 +128,7 @@ function printTable({ codecs, judgedQueries, recommendation }: CodecReport): voi
         scoreError.meanAbsolute.toFixed(4),
         `${(100 * scoreError.relative).toFixed(1)}%`,
         interval(overlap),
-        tau === null ? '' : interval(tau),
+        tau === null ? '' : tau.mean.toFixed(3),
         ...(judged
           ? [ndcg?.mean.toFixed(3) ?? '', ndcg === null ? '' : interval(ndcg.loss, 4)]
           : []),
