@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ModelEncoder } from '../../dist/encode/encoder.js';
+import { meanInterval } from '../../dist/evaluate/bootstrap.js';
 import { passageText, readCollection } from '../../dist/evaluate/collection.js';
 import { ndcg, trecOrder } from '../../dist/evaluate/measures.js';
 import { CODECS, Index } from '../../dist/maxsim.js';

@@ -4,6 +4,8 @@ import { Pace } from './pace.js';
 
 // Room for longer vectors to come, in an index of vectors that are not unit-length.
 const HEADROOM = 1.1;
+// What the addon takes for unit length: with room for norms computed in half precision.
+const UNIT_LENGTH = 1.001;
 // Fewer tokens say too little about the largest component to come.
 const ENOUGH_TOKENS = 4096;
 
@@ -27,18 +29,17 @@ export async function sampleOf(snapshot: NativeSnapshot): Promise<Float32Array[]
 }
 
 export async function chooseScale(vectors: readonly Float32Array[], dim: number): Promise<number> {
-  const largest = await nativeAsync(() => loadAddon().largestMagnitude(vectors, dim));
+  const { largest, best, longest } = await nativeAsync(() => loadAddon().int8Range(vectors, dim));
   const tokens = vectors.reduce((sum, values) => sum + values.length / dim, 0);
   // Not finite: writing the segment refuses it, naming the document.
   if (!(largest > 0) || largest === Number.POSITIVE_INFINITY) return DEFAULT_INT8_SCALE;
   // Vectors longer than 1 are refused beyond the range, so theirs needs room to grow. Unit-length ones
   // are clamped there, and a rare clamped tip costs less than wider steps for all.
-  if (largest > 1) return Math.fround((largest * HEADROOM) / 127);
+  if (longest > UNIT_LENGTH) return Math.fround((largest * HEADROOM) / 127);
   // Rotated unit vectors are spread like normal variables of deviation 1 / sqrt(dim): a few tokens
-  // say little about the largest that will come, five deviations do.
+  // say little about those that will come, four deviations do: the best range of 8 bits for them.
   // Shorter vectors are spread as much less: none is longer than sqrt(dim) times its largest component.
   const length = Math.min(1, largest * Math.sqrt(dim));
-  const expected = tokens < ENOUGH_TOKENS ? (5 / Math.sqrt(dim)) * length : 0;
-  const range = Math.min(1, Math.max(largest, expected));
-  return Math.max(2 ** -126, Math.fround(range / 127));
+  const range = tokens < ENOUGH_TOKENS ? Math.max(best, (4 / Math.sqrt(dim)) * length) : best;
+  return Math.max(2 ** -126, Math.fround(Math.min(1, range) / 127));
 }

@@ -204,8 +204,14 @@ export interface Addon {
   ): Promise<NativeCodebook>;
   writeCodebook(path: string, codebook: NativeCodebook): Promise<void>;
   readCodebook(path: string): Promise<NativeCodebook>;
-  /** The largest |x| of all values; NaN when one is not finite. */
-  largestMagnitude(vectors: readonly Float32Array[], dim: number): Promise<number>;
+  /**
+   * The largest magnitude that int8 would have to hold, NaN when a value is not finite; and the range
+   * for which clamping and rounding change the vectors least; and the length of the longest token.
+   */
+  int8Range(
+    vectors: readonly Float32Array[],
+    dim: number,
+  ): Promise<{ largest: number; best: number; longest: number }>;
   /** Resolves with how many documents are dead. */
   writeTombstones(path: string, documentCount: number, dead: Uint32Array): Promise<number>;
   writeFileDurably(path: string, bytes: Uint8Array): Promise<void>;

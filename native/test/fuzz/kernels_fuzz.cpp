@@ -54,14 +54,14 @@ void Compare(const char* what, const char* kernels, const std::vector<float>& ex
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Input input(data, size);
-  const size_t dim = 8 + input.Below(152), query_tokens = 1 + input.Below(70);
+  const size_t dim = 8 + input.Below(128), query_tokens = 1 + input.Below(40);
   const unsigned bits = 7 + static_cast<unsigned>(input.Below(2));
   std::vector<float> tokens(query_tokens * dim);
   for (float& value : tokens) value = input.Value();
   const PreparedQuery query(tokens.data(), query_tokens, dim, bits);
   const size_t row = PaddedDim(dim);
-  std::vector<uint32_t> lengths(1 + input.Below(4));
-  for (uint32_t& length : lengths) length = 1 + static_cast<uint32_t>(input.Below(40));
+  std::vector<uint32_t> lengths(1 + input.Below(2));
+  for (uint32_t& length : lengths) length = 1 + static_cast<uint32_t>(input.Below(30));
 
   const uint32_t residual_bits = 1u << input.Below(3),
                  id_bytes = 2 + static_cast<uint32_t>(input.Below(3));
