@@ -24,7 +24,7 @@ typedef Ymm<AddSevenBit> SevenBit;
 struct EightBit : SevenBit {
   // A step needs even and odd dims of both query vectors (4 ymm) and of the token (2) beside the
   // accumulators, and temporaries. Its chains are additions of latency 1, so 6 of them suffice.
-  static constexpr uint32_t kTile = 3, kResidualTile = 3;
+  static constexpr uint32_t kTile = 3, kResidualTile = 3, kResidualOneBlockTile = 3;
 
   // [step of 4 dims][vector][even, odd]
   struct Lanes {
@@ -73,16 +73,17 @@ struct EightBit : SevenBit {
 template <bool kTokenScales>
 void ScoreInt8(const MaxsimQueryInt8* query, const MaxsimDocument* documents, size_t document_count,
                MaxsimExit* exit, float* scores) {
-  (query->bits > 7 ? ScoreBytes<EightBit, kTokenScales>
-                   : ScoreBytes<SevenBit, kTokenScales>)(query, documents, document_count, exit,
-                                                         scores);
+  (query->bits > 7
+       ? ScoreBytes<EightBit, kTokenScales>
+       : ScoreBytes<SevenBit, kTokenScales>)(query, documents, document_count, exit, scores);
 }
 
 void ScoreResidualOfAny(const MaxsimQueryInt8* query, const MaxsimResidual* residual,
                         const MaxsimDocument* documents, size_t document_count, MaxsimExit* exit,
                         float* scores) {
-  (query->bits > 7 ? ScoreResidual<EightBit> : ScoreResidual<SevenBit>)(
-      query, residual, documents, document_count, exit, scores);
+  (query->bits > 7 ? ScoreResidual<EightBit> : ScoreResidual<SevenBit>)(query, residual, documents,
+                                                                        document_count, exit,
+                                                                        scores);
 }
 
 void FillTableOfAny(const MaxsimQueryInt8* query, const MaxsimCentroids* centroids,
