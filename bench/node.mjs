@@ -81,7 +81,14 @@ for (const [name, maxSim] of /** @type {const} */ ([
   ['unrolled JavaScript', unrolledMaxSim],
 ])) {
   const run = () => documents.map((document) => maxSim(query, document, DIM));
-  all.push({ ...peer, name: `${name} 100 warm`, peer: name, version: process.version, run, scores: run });
+  all.push({
+    ...peer,
+    name: `${name} 100 warm`,
+    peer: name,
+    version: process.version,
+    run,
+    scores: run,
+  });
 }
 
 if (sweetSearch !== '') {

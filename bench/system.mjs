@@ -21,6 +21,8 @@ export class System {
    */
   constructor(name, command, args, env = {}) {
     this.name = name;
+    /** Whether it is another in a different setting: what the setting does not touch is left out. */
+    this.isVariant = false;
     this.errors = '';
     /** @type {Measurement[]} */
     this.measurements = [];
