@@ -35,8 +35,8 @@ class Scanner {
             float* scores) const;
 
   // For MaxsimExit: rest[b] is at least what blocks b and later can add to the score of a document
-  // whose decoded tokens are no longer than `longest`, in whatever order floats are added;
-  // `largest_factor` is that of EncodedTokens.
+  // whose decoded tokens are no longer than `longest`, in whatever order floats are added and however
+  // their sums are rounded; `largest_factor` is that of EncodedTokens.
   std::vector<float> Rest(float longest, float largest_factor) const;
 
  private:

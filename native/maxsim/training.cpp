@@ -84,8 +84,11 @@ class BlockFiller {
     double squares = 0;
     for (size_t d = 0; d < dim_; d++) squares += static_cast<double>(token[d]) * token[d];
     if (squares == 0) return;  // no direction to learn from
-    const float inverse = static_cast<float>(1 / std::sqrt(squares));
-    for (size_t d = 0; d < dim_; d++) rows_[filled_ * dim_ + d] = token[d] * inverse;
+    // In double: the inverse of a subnormal length is no finite float.
+    const double inverse = 1 / std::sqrt(squares);
+    for (size_t d = 0; d < dim_; d++) {
+      rows_[filled_ * dim_ + d] = static_cast<float>(token[d] * inverse);
+    }
     sample_->count++;
     if (++filled_ == kMaxsimLanes) Flush();
   }
@@ -131,13 +134,18 @@ class Trainer {
     status = FinalCentroids(&contents);
     if (!status.ok()) return status;
     *codebook = std::make_shared<const Codebook>(std::move(contents));
+    Report(kRounds + 1);
     return Status::Ok();
   }
 
  private:
+  // From any thread, in any order: progress only grows.
   void Report(float rounds) {
-    if (options_.progress != nullptr) {
-      options_.progress->store(std::min(rounds / (kRounds + 1), 1.f), std::memory_order_relaxed);
+    if (options_.progress == nullptr) return;
+    const float now = std::min(rounds / (kRounds + 1), 1.f);
+    float before = options_.progress->load(std::memory_order_relaxed);
+    while (before < now && !options_.progress->compare_exchange_weak(before, now,
+                                                                     std::memory_order_relaxed)) {
     }
   }
   Status Check() const {
