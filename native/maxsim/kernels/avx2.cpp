@@ -25,6 +25,7 @@ struct EightBit : SevenBit {
   // A step needs even and odd dims of both query vectors (4 ymm) and of the token (2) beside the
   // accumulators, and temporaries. Its chains are additions of latency 1, so 6 of them suffice.
   static constexpr uint32_t kTile = 3, kResidualTile = 3, kResidualOneBlockTile = 3;
+  static constexpr bool kSpecialDims = false;  // the slow way of old CPUs: not worth the code
 
   // [step of 4 dims][vector][even, odd]
   struct Lanes {

@@ -85,18 +85,22 @@ void ScoreBytesOfDim(const MaxsimQueryInt8* query, const MaxsimDocument* documen
 template <typename I, bool kTokenScales>
 void ScoreBytes(const MaxsimQueryInt8* query, const MaxsimDocument* documents,
                 size_t document_count, MaxsimExit* exit, float* scores) {
-  switch (query->padded_dim) {
-    case 128:
+  if constexpr (I::kSpecialDims) {
+    const uint32_t dim = query->padded_dim;
+    if (dim == 128) {
       return ScoreBytesOfDim<I, kTokenScales, 128>(query, documents, document_count, exit, scores);
-    case 96:
+    }
+    if (dim == 96) {
       return ScoreBytesOfDim<I, kTokenScales, 96>(query, documents, document_count, exit, scores);
-    case 64:
+    }
+    if (dim == 64) {
       return ScoreBytesOfDim<I, kTokenScales, 64>(query, documents, document_count, exit, scores);
-    case 48:
+    }
+    if (dim == 48) {
       return ScoreBytesOfDim<I, kTokenScales, 48>(query, documents, document_count, exit, scores);
-    default:
-      return ScoreBytesOfDim<I, kTokenScales, 0>(query, documents, document_count, exit, scores);
+    }
   }
+  ScoreBytesOfDim<I, kTokenScales, 0>(query, documents, document_count, exit, scores);
 }
 
 }  // namespace

@@ -83,8 +83,10 @@ void FillTableOfDim(const MaxsimQueryInt8* query, const MaxsimCentroids* centroi
 template <typename I>
 void FillTable(const MaxsimQueryInt8* query, const MaxsimCentroids* centroids, const uint32_t* ids,
                size_t count) {
-  if (query->padded_dim == 128) return FillTableOfDim<I, 128>(query, centroids, ids, count);
-  if (query->padded_dim == 96) return FillTableOfDim<I, 96>(query, centroids, ids, count);
+  if constexpr (I::kSpecialDims) {
+    if (query->padded_dim == 128) return FillTableOfDim<I, 128>(query, centroids, ids, count);
+    if (query->padded_dim == 96) return FillTableOfDim<I, 96>(query, centroids, ids, count);
+  }
   FillTableOfDim<I, 0>(query, centroids, ids, count);
 }
 
@@ -142,8 +144,10 @@ void NearestOfDim(const int8_t* tokens, size_t block_count, const MaxsimRows* ro
 
 template <typename I>
 void Nearest(const int8_t* tokens, size_t block_count, const MaxsimRows* rows, uint32_t* best) {
-  if (rows->padded_dim == 128) return NearestOfDim<I, 128>(tokens, block_count, rows, best);
-  if (rows->padded_dim == 96) return NearestOfDim<I, 96>(tokens, block_count, rows, best);
+  if constexpr (I::kSpecialDims) {
+    if (rows->padded_dim == 128) return NearestOfDim<I, 128>(tokens, block_count, rows, best);
+    if (rows->padded_dim == 96) return NearestOfDim<I, 96>(tokens, block_count, rows, best);
+  }
   NearestOfDim<I, 0>(tokens, block_count, rows, best);
 }
 

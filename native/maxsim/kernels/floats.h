@@ -92,18 +92,22 @@ void ScoreFloatsOfDim(const MaxsimQueryF32* query, const MaxsimDocument* documen
 template <typename I, typename Source>
 void ScoreFloats(const MaxsimQueryF32* query, const MaxsimDocument* documents,
                  size_t document_count, MaxsimExit* exit, float* scores) {
-  switch (query->padded_dim) {
-    case 128:
+  if constexpr (I::kSpecialDims) {
+    const uint32_t dim = query->padded_dim;
+    if (dim == 128) {
       return ScoreFloatsOfDim<I, Source, 128>(query, documents, document_count, exit, scores);
-    case 96:
+    }
+    if (dim == 96) {
       return ScoreFloatsOfDim<I, Source, 96>(query, documents, document_count, exit, scores);
-    case 64:
+    }
+    if (dim == 64) {
       return ScoreFloatsOfDim<I, Source, 64>(query, documents, document_count, exit, scores);
-    case 48:
+    }
+    if (dim == 48) {
       return ScoreFloatsOfDim<I, Source, 48>(query, documents, document_count, exit, scores);
-    default:
-      return ScoreFloatsOfDim<I, Source, 0>(query, documents, document_count, exit, scores);
+    }
   }
+  ScoreFloatsOfDim<I, Source, 0>(query, documents, document_count, exit, scores);
 }
 
 }  // namespace

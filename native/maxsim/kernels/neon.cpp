@@ -18,6 +18,7 @@ struct Neon {
   // keep them busy.
   static constexpr uint32_t kLanes = 4, kPassBlocks = 1, kTile = 4, kSmallTile = 1;
   static constexpr uint32_t kResidualTile = kTile, kResidualOneBlockTile = kTile;
+  static constexpr bool kSpecialDims = ::kSpecialDims;
   static constexpr size_t kStepDims = 16;
   template <size_t kDim>
   static constexpr size_t kTailDims = 0;

@@ -162,22 +162,17 @@ void ScoreResidual(const MaxsimQueryInt8* query, const MaxsimResidual* residual,
                    float* scores) {
 #define MAXSIM_RESIDUAL(bits, dim) \
   ScoreResidualOf<I, bits, dim>(query, residual, documents, document_count, exit, scores)
+  if constexpr (I::kSpecialDims) {
+    const uint32_t dim = query->padded_dim;
+    if (residual->bits == 4 && dim == 128) return MAXSIM_RESIDUAL(4, 128);
+    if (residual->bits == 4 && dim == 96) return MAXSIM_RESIDUAL(4, 96);
+    if (residual->bits == 4 && dim == 64) return MAXSIM_RESIDUAL(4, 64);
+    if (residual->bits == 4 && dim == 48) return MAXSIM_RESIDUAL(4, 48);
+    if (residual->bits == 2 && dim == 128) return MAXSIM_RESIDUAL(2, 128);
+  }
   if (residual->bits == 1) return MAXSIM_RESIDUAL(1, 0);
-  if (residual->bits == 2) {
-    return query->padded_dim == 128 ? MAXSIM_RESIDUAL(2, 128) : MAXSIM_RESIDUAL(2, 0);
-  }
-  switch (query->padded_dim) {
-    case 128:
-      return MAXSIM_RESIDUAL(4, 128);
-    case 96:
-      return MAXSIM_RESIDUAL(4, 96);
-    case 64:
-      return MAXSIM_RESIDUAL(4, 64);
-    case 48:
-      return MAXSIM_RESIDUAL(4, 48);
-    default:
-      return MAXSIM_RESIDUAL(4, 0);
-  }
+  if (residual->bits == 2) return MAXSIM_RESIDUAL(2, 0);
+  MAXSIM_RESIDUAL(4, 0);
 #undef MAXSIM_RESIDUAL
 }
 

@@ -24,6 +24,15 @@ namespace {
 
 constexpr size_t kMaxPaddedDim = 1024;
 
+// Whether common dims get code of their own, which differs in what the compiler may know.
+// Sanitizers and fuzzers check the general code alone: compiled with them, all of it takes a
+// quarter of an hour.
+#if defined(MAXSIM_GENERAL_DIMS)
+constexpr bool kSpecialDims = false;
+#else
+constexpr bool kSpecialDims = true;
+#endif
+
 // Usage: for (TileWalk<T> walk(count); !walk.done; walk.Step()) { ... walk.token ... }
 // count is at least T.
 template <uint32_t kTokens>

@@ -25,6 +25,7 @@ struct Ymm {
   // registers, and hide the latency of VFMADD and VPDPBUSD (4 or 5 cycles, two a cycle).
   static constexpr uint32_t kLanes = 8, kPassBlocks = 1, kTile = 6, kSmallTile = 1;
   static constexpr uint32_t kResidualTile = kTile, kResidualOneBlockTile = kTile;
+  static constexpr bool kSpecialDims = ::kSpecialDims;
   static constexpr size_t kStepDims = 4;
   template <size_t kDim>
   static constexpr size_t kTailDims = 0;

@@ -22,6 +22,7 @@ struct Zmm {
   static constexpr uint32_t kLanes = 16, kPassBlocks = 2, kTile = 12, kSmallTile = 4;
   // With 24 accumulators, expansion among the products spills some; 12 chains suffice.
   static constexpr uint32_t kResidualTile = 6, kResidualOneBlockTile = 12;
+  static constexpr bool kSpecialDims = ::kSpecialDims;
   static constexpr size_t kStepDims = 4;
 
   struct Lanes {
