@@ -178,7 +178,9 @@ void ScoreResidual(const MaxsimQueryInt8* query, const MaxsimResidual* residual,
                    float* scores) {
 #define MAXSIM_RESIDUAL(bits, dim) \
   ScoreResidualOf<I, bits, dim>(query, residual, documents, document_count, exit, scores)
-  if (residual->bits == 1) return MAXSIM_RESIDUAL(1, 0);
+  if (residual->bits == 1) {
+    return query->padded_dim == 128 ? MAXSIM_RESIDUAL(1, 128) : MAXSIM_RESIDUAL(1, 0);
+  }
   if (residual->bits == 2) {
     return query->padded_dim == 128 ? MAXSIM_RESIDUAL(2, 128) : MAXSIM_RESIDUAL(2, 0);
   }
