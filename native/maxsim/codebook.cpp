@@ -14,8 +14,6 @@ namespace maxsim {
 namespace {
 
 constexpr int kZeroByte = 128;  // stored bytes are value + 128
-// A stored direction that has less than that to do with the token's cannot stand for it.
-constexpr double kLeastProduct = 1e-3;
 constexpr size_t kBatch = 2 * kMaxsimLanes;  // tokens per call of kernels.nearest
 
 size_t IdBytes(size_t centroid_count) {
@@ -118,7 +116,7 @@ void Codebook::Encode(const float* tokens, size_t token_count, uint8_t* block) c
       const float* values = &lanes[t / kMaxsimLanes * kMaxsimLanes * dim + t % kMaxsimLanes];
       const uint8_t* row = &contents_.rows[size_t{centroids[t]} * padded_dim];
       uint8_t* codes = block + (first + t) * code_bytes_;
-      double product = 0;  // of the token, at length 1, and what is stored of it
+      int64_t squares = 0;
       for (size_t d = 0; d < dim; d++) {
         const int centroid = row[d] - kZeroByte;
         const float rest =
@@ -128,11 +126,10 @@ void Codebook::Encode(const float* tokens, size_t token_count, uint8_t* block) c
         codes[d % code_bytes_] = static_cast<uint8_t>(
             codes[d % code_bytes_] | code << (d / code_bytes_ * contents_.bits));
         const int stored = centroid * (1 << contents_.centroid_shift) + contents_.weights[code];
-        product += static_cast<double>(values[d * kMaxsimLanes]) * stored;
+        squares += int64_t{stored} * stored;
       }
-      product *= contents_.scale;
-      const double factor =
-          product > kLeastProduct ? std::min<double>(lengths[t] / product, kLargestHalf) : 0;
+      const double length = std::sqrt(static_cast<double>(squares)) * contents_.scale;
+      const double factor = length > 0 ? std::min<double>(lengths[t] / length, kLargestHalf) : 0;
       const uint16_t half = ToHalf(static_cast<float>(factor));
       std::memcpy(factors + (first + t) * sizeof(half), &half, sizeof(half));
       std::memcpy(ids + (first + t) * id_bytes_, &centroids[t], id_bytes_);

@@ -2,15 +2,15 @@
 // index: how a token becomes a centroid id and a few bits per dim, and back.
 //
 // A token x of length L, rotated (rotation.h) and divided by L, is stored as the nearest centroid's
-// id, the nearest weight of every dim's difference to it, and a factor, in half precision, with which
-// what was stored has the right product with the token itself, L * L:
+// id, the nearest weight of every dim's difference to it, and a factor, in half precision, that
+// gives what was stored the length L:
 //   x ~ factor * scale * (centroid * 2^centroid_shift + weight[code])
 // Centroids and weights are signed bytes, so a score is an exact integer until it meets the factor,
 // the same on every machine. Residuals with bucketed dims are those of Santhanam et al., "ColBERTv2"
 // (2022); here one set of weights serves all dims, since the rotation makes them alike, differences
-// are to the centroid as it is stored, and weights are Lloyd's (1957, 1982) rather than quantiles.
-// The factor, in the place of an inverse length, is that of Gao and Long, "RaBitQ" (2024): products
-// with vectors along the token come out right, and those are the ones that win.
+// are to the centroid as it is stored, and weights are Lloyd's (1957, 1982) rather than quantiles. (A
+// factor that makes products along the token right, as RaBitQ has it, was worse at 1 and 2 bits: what
+// is stored badly then grows, and wins maxima.)
 #ifndef MAXSIM_MAXSIM_CODEBOOK_H_
 #define MAXSIM_MAXSIM_CODEBOOK_H_
 

@@ -10,8 +10,18 @@ namespace {
 // 7-bit queries: u8 x s8 pairs into int16, then int32. Exact for them only: 2 * 255 * 63 < 2^15, so
 // VPMADDUBSW cannot saturate. 1024 dims * 255 * 63 < 2^24: nor can an int32 overflow.
 MAXSIM_INLINE void AddSevenBit(__m256i& dot, __m256i document, __m256i query) {
+#if defined(__GNUC__)
+  // In assembly, with the ones in memory: all 16 registers are taken, and g++ would rather spill
+  // accumulators (83 % of the peak instead of 97 %).
+  alignas(32) static const int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  __m256i pairs;
+  __asm__("vpmaddubsw %3, %2, %1\n\tvpmaddwd %4, %1, %1\n\tvpaddd %1, %0, %0"
+          : "+x"(dot), "=&x"(pairs)
+          : "x"(document), "x"(query), "m"(kOnes));
+#else
   const __m256i pairs = _mm256_maddubs_epi16(document, query);
   dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
 }
 
 typedef Ymm<AddSevenBit> SevenBit;

@@ -15,6 +15,8 @@
 //   kStepDims             dims per step of Dot
 //   Lanes                 the query's bytes as Dot wants them
 //   Dot<T, V>             adds the products of some dims of T rows to dot[T][V]
+//   kTailDims, DotTail    the last dims of residuals, and their products token by token; or 0
+//   InOrder               keeps the compiler from mixing those up; only where kTailDims is not 0
 //   FromUnsigned          turns a start for products with stored bytes into one for what Dot adds
 //                         (some instruction sets multiply value, not value + 128)
 //   DotFloats<T, V>, Expand, FactorsOf, and operations on vectors

@@ -10,8 +10,9 @@
 
 namespace {
 
-// What is done for the next tile while this one is multiplied, a token a step: its codes are
-// expanded, its centroids' rows found and fetched. And the codes of a later tile are fetched.
+// What is done for later tiles while this one is multiplied, a token a step: the next tile's codes
+// are expanded, the centroids' rows of the one after it are found and fetched, and the codes of a
+// still later one are fetched.
 template <typename I, uint32_t B, uint32_t kBits>
 struct Ahead {
   const typename I::Bytes weights;
@@ -28,9 +29,14 @@ struct Ahead {
   uintptr_t fetched;
   uint32_t left;
 
+  // Of the table, for the centroid with the id stored here.
+  MAXSIM_INLINE const int16_t* Row(const uint8_t* id) const {
+    return table + ((uint32_t)ReadInt32(id) & id_mask) * table_stride;
+  }
+
   MAXSIM_INLINE void operator()() {
     I::template Expand<kBits>(weights, codes, code_bytes, row);
-    *entry = table + ((uint32_t)ReadInt32(ids) & id_mask) * table_stride;
+    *entry = Row(ids);
     MAXSIM_UNROLL for (uint32_t line = 0; line < (B + 1) / 2; line++) Fetch(*entry + line * 32);
     const uintptr_t later = fetched + (fetched < codes_end ? 0 : to_upcoming);
     for (size_t c = 0; c < code_bytes; c += 64) Fetch((const void*)(later + c));
@@ -58,8 +64,8 @@ struct ResidualPass {
   template <uint32_t T, uint32_t B>
   void Run() const {
     constexpr uint32_t V = B * kMaxsimLanes / I::kLanes;
-    // Tokens from the one that is expanded to the one whose codes are fetched: some 1,500 cycles.
-    constexpr size_t kFetchTokens = 18;
+    // Tokens from the one that is expanded to the one whose codes are fetched: some 4,000 cycles.
+    constexpr size_t kFetchTokens = 60;
     const size_t dim = kDim != 0 ? kDim : query->padded_dim;
     const size_t code_bytes = kDim != 0 ? kDim * kBits / 8 : residual->code_bytes;
     const size_t stride = code_bytes * (8 / kBits);
@@ -71,7 +77,8 @@ struct ResidualPass {
     // expanded, or into the slack.
     constexpr size_t kBuffer = T * kMaxPaddedDim + 64;
     alignas(64) uint8_t buffers[2][kBuffer];
-    const int16_t* entries[T];
+    const int16_t* entries[2][T];  // the table rows of this tile and of the next
+    TileWalk<T> walk(document.token_count);
     Ahead<I, B, kBits> ahead{I::LoadBytes(residual->weights),
                              code_bytes,
                              stride,
@@ -84,10 +91,13 @@ struct ResidualPass {
                              parts.codes,
                              parts.ids,
                              buffers[0],
-                             entries,
+                             entries[0],
                              (uintptr_t)parts.codes + kFetchTokens * code_bytes,
                              T};
     while (ahead.left > 0) ahead();
+    for (uint32_t t = 0; t < T; t++) {
+      entries[1][t] = ahead.Row(parts.ids + (walk.Next() + t) * residual->id_bytes);
+    }
     const Int shift = I::SetInt((int32_t)residual->table_shift);
     Int bias[V];
     Float best[V];
@@ -96,24 +106,30 @@ struct ResidualPass {
       best[v] = I::SetFloat(-INFINITY);
     }
     uint32_t current = 0;
-    for (TileWalk<T> walk(document.token_count); !walk.done; walk.Step()) {
+    for (; !walk.done; walk.Step()) {
       Int dot[T][V];
       MAXSIM_UNROLL for (uint32_t t = 0; t < T; t++) {
         MAXSIM_UNROLL for (uint32_t v = 0; v < V; v++) {
-          const Int entry = I::LoadInt16(entries[t] + v * I::kLanes);
+          const Int entry = I::LoadInt16(entries[current][t] + v * I::kLanes);
           dot[t][v] = I::FromUnsigned(I::ShiftLeft(entry, shift), bias[v]);
         }
       }
       alignas(64) float factors[16];
       I::template FactorsOf<T>(parts.factors + walk.token * sizeof(uint16_t), factors);
+      // At the last tile that one again. Beyond it, the rows of the upcoming document's first
+      // tiles.
+      const uint32_t next = walk.Next(), last = walk.last;
+      ahead.codes = parts.codes + next * code_bytes;
+      if (next < last) {
+        ahead.ids = parts.ids + (last - next > T ? next + T : last) * ahead.id_bytes;
+      } else {
+        const uint32_t second = upcoming.token_count < 2 * T ? 0 : T;
+        ahead.ids = after.ids + (walk.AtLast() ? second : 0) * ahead.id_bytes;
+      }
+      ahead.entry = entries[current];
       const uint8_t* rows = buffers[current];
       current = 1 - current;
-      // At the last tile that one again, but the rows of the upcoming document's first centroids.
-      const size_t next = walk.Next();
-      ahead.codes = parts.codes + next * code_bytes;
-      ahead.ids = walk.AtLast() ? after.ids : parts.ids + next * ahead.id_bytes;
       ahead.row = buffers[current];
-      ahead.entry = entries;
       ahead.fetched = (uintptr_t)ahead.codes + kFetchTokens * code_bytes;
       ahead.left = T;
       constexpr size_t kTail = I::template kTailDims<kDim>;
@@ -169,6 +185,7 @@ void ScoreResidual(const MaxsimQueryInt8* query, const MaxsimResidual* residual,
     if (residual->bits == 4 && dim == 64) return MAXSIM_RESIDUAL(4, 64);
     if (residual->bits == 4 && dim == 48) return MAXSIM_RESIDUAL(4, 48);
     if (residual->bits == 2 && dim == 128) return MAXSIM_RESIDUAL(2, 128);
+    if (residual->bits == 1 && dim == 128) return MAXSIM_RESIDUAL(1, 128);
   }
   if (residual->bits == 1) return MAXSIM_RESIDUAL(1, 0);
   if (residual->bits == 2) return MAXSIM_RESIDUAL(2, 0);
