@@ -111,16 +111,18 @@ async function drawIds(
   return drawSome(reservoir.items, count, random);
 }
 
-/** The judged ones first: without them there is no nDCG. */
+/** Those with a relevant document first: without them there is no nDCG. */
 function chooseQueries(
   queries: readonly CollectionQuery[],
   random: Random,
   { queryCount = queries.length, judgements }: SampleOptions,
 ): CollectionQuery[] {
   const shuffled = drawSome(queries, queries.length, random);
-  const judged = shuffled.filter(({ id }) => judgements?.has(id));
-  const others = shuffled.filter(({ id }) => !judgements?.has(id));
-  return [...judged, ...others].slice(0, queryCount);
+  const isAnswered = ({ id }: CollectionQuery): boolean =>
+    [...(judgements?.get(id)?.values() ?? [])].some((grade) => grade > 0);
+  const answered = shuffled.filter(isAnswered);
+  const others = shuffled.filter((query) => !isAnswered(query));
+  return [...answered, ...others].slice(0, queryCount);
 }
 
 async function makeQueries(

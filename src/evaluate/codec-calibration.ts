@@ -9,7 +9,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkArray, checkInteger, checkOptions, LIMITS } from '../check.js';
 import { invalid } from '../errors.js';
-import { type CodecName, type Index, MaxSimError, type MaxSimErrorCode } from '../maxsim.js';
+import {
+  CODECS,
+  type CodecName,
+  type Index,
+  MaxSimError,
+  type MaxSimErrorCode,
+} from '../maxsim.js';
 import {
   buildIndex,
   type CodecQuality,
@@ -33,9 +39,6 @@ import {
 } from './codec-recommendation.js';
 import type { Judgements } from './collection.js';
 
-/** From most to least bytes a token. */
-export const CODECS: readonly CodecName[] = ['f32', 'int8'];
-
 export const DEFAULT_LIMITS: CodecLimits = { minOverlap: 0.95, maxLoss: 0.005 };
 
 export type CodecCalibrationInput = {
@@ -53,8 +56,8 @@ export type CodecCalibrationOptions = Partial<CodecLimits> & {
   /** Of the bootstrap. */
   seed?: number;
   signal?: AbortSignal;
-  /** Called with rankings made so far, of all. */
-  onProgress?: (done: number, total: number) => void;
+  /** First indexes are built, one a codec, then rankings made. */
+  onProgress?: (unit: 'codecs' | 'rankings', done: number, total: number) => void;
 };
 
 export type MeasuredCodec = { codec: CodecName } & CodecSize &
@@ -98,8 +101,9 @@ export async function calibrateCodec(
     const built = new Map<CodecName, Index>();
     const refused = new Map<CodecName, RefusedCodec>();
     try {
-      for (const codec of codecs) {
+      for (const [done, codec] of codecs.entries()) {
         throwIfAborted(signal);
+        onProgress?.('codecs', done, codecs.length);
         const index = await buildIndex(root, codec, dim, documents);
         if (index instanceof MaxSimError) {
           const { code, message } = index;
@@ -110,8 +114,8 @@ export async function calibrateCodec(
       const prepared = prepareQueries(queries, dim);
       const total = prepared.length * (built.size + 1);
       let done = 0;
-      onProgress?.(0, total);
-      const step = (): void => onProgress?.(++done, total);
+      onProgress?.('rankings', 0, total);
+      const step = (): void => onProgress?.('rankings', ++done, total);
       const references: Reference[] = [];
       for (const query of prepared) {
         references.push(await referenceOf(f32, query, judgements, signal));

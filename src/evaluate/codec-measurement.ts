@@ -89,11 +89,10 @@ export function prepareQueries(
 
 export function sizeOf(index: Index): CodecSize {
   const { bytes, sizeBytes, tokens } = index.stats();
-  const { codebook = 0 } = bytes as { codebook?: number };
   return {
     bytesPerToken: bytes.tokens / tokens,
     totalBytesPerToken: (sizeBytes - bytes.records) / tokens,
-    codebookBytes: codebook,
+    codebookBytes: bytes.codebook,
   };
 }
 

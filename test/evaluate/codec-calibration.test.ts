@@ -2,7 +2,6 @@ import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import {
-  CODECS,
   type CodecCalibration,
   calibrateCodec,
   type MeasuredCodec,
@@ -14,7 +13,7 @@ import {
   qualityOf,
   referenceOf,
 } from '../../dist/evaluate/codec-measurement.js';
-import { Index } from '../../dist/maxsim.js';
+import { CODECS, Index } from '../../dist/maxsim.js';
 import { refusal, temporaryDirectory } from '../index/fixtures.js';
 import { type Collection, clustered, quantised, type Vectors } from './clusters.js';
 
@@ -26,9 +25,9 @@ function measuredOf({ codecs }: CodecCalibration): MeasuredCodec[] {
 
 describe('calibrateCodec', () => {
   it('measures every codec against f32', async () => {
-    const steps: [number, number][] = [];
+    const steps: [string, number, number][] = [];
     const report = await calibrateCodec(small, {
-      onProgress: (done, total) => steps.push([done, total]),
+      onProgress: (unit, done, total) => steps.push([unit, done, total]),
     });
     expect(report).toMatchObject({
       dim: 16,
@@ -56,13 +55,23 @@ describe('calibrateCodec', () => {
       expect(row.totalBytesPerToken).toBeGreaterThan(row.bytesPerToken);
       expect(row.scoreError.meanAbsolute).toBeGreaterThan(0);
       expect(row.overlap.mean).toBeLessThanOrEqual(1);
-      expect(row.tau?.mean).toBeLessThan(1);
+      expect(row.tau?.mean).toBeLessThanOrEqual(1);
       expect(row.rerank.micros).toBeGreaterThan(0);
     }
     expect(measuredOf(report).find(({ codec }) => codec === 'int8')?.rerank.ratioToInt8).toBe(1);
-    const last = steps.at(-1) as [number, number];
-    expect(last[0]).toBe(last[1]);
-    expect(steps[0]).toEqual([0, last[1]]);
+    expect(steps[0]).toEqual(['codecs', 0, CODECS.length]);
+    const rankings = 30 * (1 + measuredOf(report).length);
+    expect(steps.at(-1)).toEqual(['rankings', rankings, rankings]);
+  });
+
+  it('lists a codec that the data cannot be stored in, with the reason', async () => {
+    const { codecs, recommendation } = await calibrateCodec(small, { codecs: ['r2', 'int8'] });
+    expect(codecs.map(({ codec }) => codec)).toEqual(['f32', 'int8', 'r2']);
+    expect(codecs[2]).toEqual({
+      codec: 'r2',
+      refused: { code: 'INVALID_ARGUMENT', message: expect.stringMatching(/4,?096 tokens/) },
+    });
+    expect(recommendation.codec).toBe('int8');
   });
 
   it('measures nDCG@10 where queries are judged, paired by query', async () => {
@@ -102,7 +111,7 @@ describe('calibrateCodec', () => {
     const aborted = await refusal(() =>
       calibrateCodec(small, {
         signal: stop.signal,
-        onProgress: (done) => done === 5 && stop.abort(),
+        onProgress: (unit, done) => unit === 'rankings' && done === 5 && stop.abort(),
       }),
     );
     expect(aborted.code).toBe('ABORTED');
