@@ -38,7 +38,7 @@ export function addCalibrateCommand(program: Command): void {
     .option('--documents <n>', 'documents to measure on, at most', integer(1, 1_000_000), 2000)
     .option(
       '--query-count <n>',
-      'queries, at most (default: all of --queries, else 100)',
+      'queries, at most (default: 300 of --queries, judged ones first, else 100)',
       integer(1, 100_000),
     )
     .option('--codecs <names>', `some of ${CODECS.join(',')}`, someOf(CODECS), [...CODECS])

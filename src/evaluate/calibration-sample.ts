@@ -28,7 +28,7 @@ export type CalibrationSample = {
 export type SampleOptions = {
   /** How many documents at most. */
   documents: number;
-  /** How many queries at most; default: all that are given, or 100 made from documents. */
+  /** How many queries at most; default: 300 of those that are given, or 100 made from documents. */
   queryCount?: number | undefined;
   queries?: readonly CollectionQuery[] | undefined;
   judgements?: Judgements | undefined;
@@ -37,7 +37,8 @@ export type SampleOptions = {
   onProgress?: (unit: 'searches' | 'documents', done: number, total: number) => void;
 };
 
-const PSEUDO_QUERIES = 100;
+/** More given ones would leave no room for the close competitors of each. */
+const QUERIES = { given: 300, made: 100 } as const;
 /** Documents a call of the encoder; enough for eight threads, little to wait for after ^C. */
 const BATCH = 128;
 /** The best documents of a query that are wanted in the sample, if there is room in this share of it. */
@@ -115,7 +116,7 @@ async function drawIds(
 function chooseQueries(
   queries: readonly CollectionQuery[],
   random: Random,
-  { queryCount = queries.length, judgements }: SampleOptions,
+  { queryCount = QUERIES.given, judgements }: SampleOptions,
 ): CollectionQuery[] {
   const shuffled = drawSome(queries, queries.length, random);
   const isAnswered = ({ id }: CollectionQuery): boolean =>
@@ -130,7 +131,7 @@ async function makeQueries(
   encoder: Encoder | null,
   ids: readonly string[],
   random: Random,
-  { queryCount = PSEUDO_QUERIES, signal }: SampleOptions,
+  { queryCount = QUERIES.made, signal }: SampleOptions,
 ): Promise<{ queries: IdentifiedVectors[]; origin: QueryOrigin }> {
   if (encoder !== null) {
     // By text: two documents of one title make one query.

@@ -22,7 +22,9 @@ import {
   type CodecSize,
   type Comparison,
   compareWith,
+  compareWithItself,
   type IdentifiedVectors,
+  type PreparedQuery,
   prepareQueries,
   qualityOf,
   type Reference,
@@ -104,7 +106,7 @@ export async function calibrateCodec(
       for (const [done, codec] of codecs.entries()) {
         throwIfAborted(signal);
         onProgress?.('codecs', done, codecs.length);
-        const index = await buildIndex(root, codec, dim, documents);
+        const index = await buildIndex(root, codec, { dim, documents }, signal);
         if (index instanceof MaxSimError) {
           const { code, message } = index;
           refused.set(codec, { codec, refused: { code, message } });
@@ -112,7 +114,7 @@ export async function calibrateCodec(
       }
       const f32 = built.get('f32') as Index;
       const prepared = prepareQueries(queries, dim);
-      const total = prepared.length * (built.size + 1);
+      const total = prepared.length * built.size;
       let done = 0;
       onProgress?.('rankings', 0, total);
       const step = (): void => onProgress?.('rankings', ++done, total);
@@ -124,10 +126,13 @@ export async function calibrateCodec(
       const measured = new Map<CodecName, RankedCodec>();
       for (const [codec, index] of built) {
         const comparisons: Comparison[] = [];
-        for (const [i, query] of prepared.entries()) {
-          const reference = references[i] as Reference;
-          comparisons.push(await compareWith(reference, index, query, judgements, signal));
-          step();
+        for (const [i, reference] of references.entries()) {
+          const query = prepared[i] as PreparedQuery;
+          if (codec === 'f32') comparisons.push(compareWithItself(reference));
+          else {
+            comparisons.push(await compareWith(reference, index, query, judgements, signal));
+            step();
+          }
         }
         const quality = qualityOf(references, comparisons, seed);
         measured.set(codec, { codec, ...sizeOf(index), ...quality });

@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   type CodecCalibration,
@@ -60,7 +61,7 @@ describe('calibrateCodec', () => {
     }
     expect(measuredOf(report).find(({ codec }) => codec === 'int8')?.rerank.ratioToInt8).toBe(1);
     expect(steps[0]).toEqual(['codecs', 0, CODECS.length]);
-    const rankings = 30 * (1 + measuredOf(report).length);
+    const rankings = 30 * measuredOf(report).length;
     expect(steps.at(-1)).toEqual(['rankings', rankings, rankings]);
   });
 
@@ -115,6 +116,8 @@ describe('calibrateCodec', () => {
       }),
     );
     expect(aborted.code).toBe('ABORTED');
+    const never = await refusal(() => calibrateCodec(small, { signal: AbortSignal.abort() }));
+    expect(never.code).toBe('ABORTED');
     expect(await ours()).toEqual(before);
   });
 
@@ -176,8 +179,11 @@ async function overlapOf(
   changed: readonly Vectors[],
 ): Promise<number> {
   const root = temporaryDirectory();
-  await using exact = (await buildIndex(`${root}/a`, 'f32', dim, documents)) as Index;
-  await using other = (await buildIndex(`${root}/b`, 'f32', dim, changed)) as Index;
+  await using exact = (await buildIndex(join(root, 'a'), 'f32', { dim, documents })) as Index;
+  await using other = (await buildIndex(join(root, 'b'), 'f32', {
+    dim,
+    documents: changed,
+  })) as Index;
   const none = new Map();
   const references = [];
   const comparisons = [];
