@@ -64,7 +64,7 @@ export async function drawSample(
       : {
           queries: await encodeQueries(
             encoder,
-            chooseQueries(options.queries, random, options),
+            chooseQueries(index, options.queries, random, options),
             options.signal,
           ),
           origin: 'given' as const,
@@ -112,18 +112,19 @@ async function drawIds(
   return drawSome(reservoir.items, count, random);
 }
 
-/** Those with a relevant document first: without them there is no nDCG. */
+/** Those with a relevant document in the index first: without them there is no nDCG. */
 function chooseQueries(
+  index: Index,
   queries: readonly CollectionQuery[],
   random: Random,
   { queryCount = QUERIES.given, judgements }: SampleOptions,
 ): CollectionQuery[] {
   const shuffled = drawSome(queries, queries.length, random);
-  const isAnswered = ({ id }: CollectionQuery): boolean =>
-    [...(judgements?.get(id)?.values() ?? [])].some((grade) => grade > 0);
-  const answered = shuffled.filter(isAnswered);
-  const others = shuffled.filter((query) => !isAnswered(query));
-  return [...answered, ...others].slice(0, queryCount);
+  const relevantTo = ({ id }: CollectionQuery): string[] =>
+    [...(judgements?.get(id) ?? [])].filter(([, grade]) => grade > 0).map(([document]) => document);
+  const answered = shuffled.filter((query) => index.hasMany(relevantTo(query)).includes(true));
+  const first = new Set(answered);
+  return [...answered, ...shuffled.filter((query) => !first.has(query))].slice(0, queryCount);
 }
 
 async function makeQueries(

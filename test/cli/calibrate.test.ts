@@ -66,6 +66,7 @@ describe('maxsim calibrate codec', () => {
       dim: 96,
       documents: 120,
       queries: 25,
+      judgedQueries: 25,
       limits: { minOverlap: 0.9, maxLoss: 0.2 },
       codecs: [
         { codec: 'f32', bytesPerToken: 384 },
@@ -81,7 +82,6 @@ describe('maxsim calibrate codec', () => {
       recommendation: { codec: 'int8', decided: true, inUse: false },
     });
     const [, int8] = report['codecs'] as Row[];
-    expect(report['judgedQueries']).toBeGreaterThanOrEqual(20);
     expect(int8?.overlap.mean).toBeGreaterThan(0.97);
   });
 
