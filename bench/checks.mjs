@@ -4,7 +4,8 @@ import { kernelOf } from './results.mjs';
 /**
  * `met` is null where the run has not measured it. `byP10` is the same of the fastest tenth of all
  * samples: where it differs much, other work disturbed the run. `atPeak` is what a kernel of ours that
- * reaches 100 % of the machine's peak would measure: where that is not enough, no kernel can do it here.
+ * reaches 100 % of the machine's peak would measure of them, warm: where that is not enough, no kernel
+ * can do it here.
  * @typedef {{ what: string, asked: string, measured: string, met: boolean | null, byP10: string,
  *   atPeak: string }} Check
  */
@@ -29,7 +30,11 @@ export function checks(results) {
         kernel.percentOfPeak && (kernel.percentOfPeak * kernel.medianUs) / kernel.p10Us,
     })),
   });
-  return checkAll(results).map((one, i) => ({ ...one, byP10: byP10[i]?.measured ?? '' }));
+  return checkAll(results).map((one, i) => ({
+    ...one,
+    byP10: byP10[i]?.measured ?? '',
+    atPeak: byP10[i]?.atPeak ?? '',
+  }));
 }
 
 /** A value to be checked, and which of several it is. @typedef {[number | undefined, string?]} Value */

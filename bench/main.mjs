@@ -11,9 +11,7 @@ if (unknown !== undefined) {
   process.exit(2);
 }
 const [quick, json, kernelsOnly] = known.map((option) => process.argv.includes(option));
-const started = performance.now();
 const say = (/** @type {string} */ text) => {
-  if (process.env.BT) console.error(((performance.now() - started) / 1000).toFixed(1), text);
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 };
 
