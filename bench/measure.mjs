@@ -22,18 +22,20 @@ import { startSystems } from './systems.mjs';
  * @param {{ quick: boolean, kernelsOnly: boolean, say: (text: string) => void }} options
  */
 export async function measure({ quick, kernelsOnly, say }) {
-  // What is drawn at random from six caches' worth is mostly not in the cache.
-  const storeMiB = Math.min(Math.max(6 * (lastLevelCacheMiB() ?? 32), quick ? 128 : 192), 512);
+  // What is drawn at random from that many caches' worth is mostly not in the cache.
+  const storeMiB = Math.min((quick ? 4 : 6) * (lastLevelCacheMiB() ?? 32), 512);
   const folder = await mkdtemp(join(tmpdir(), 'maxsim-bench-'));
   /** @type {import('./system.mjs').System[]} */
   let systems = [];
   try {
-    say('writing documents, building, loading peers');
+    say('writing documents');
     const { vectors, query } = await writeData(folder);
     if (!kernelsOnly) await writeIndexes(folder, vectors);
+    say('building and starting the systems');
     const started = await startSystems({ folder, storeMiB, kernelsOnly });
     systems = started.systems;
     const all = plan(systems, { quick });
+    say('comparing scores');
     const errors = await scoreErrors(all, exactScores(query, vectors, INDEX_DOCUMENTS));
     const rounds = quick ? 7 : 21;
     for (let round = 0; round < rounds; round++) {

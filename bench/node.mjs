@@ -64,7 +64,7 @@ for (const docs of [10, 100]) {
   const queries = [prepared.handle];
   all.push({
     ...shape,
-    name: `addon snapshot.score int8 ${docs}`,
+    name: `snapshot.score int8 ${docs}`,
     kind: 'node',
     call: 'snapshot.score',
     codec: 'int8',

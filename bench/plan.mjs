@@ -7,6 +7,7 @@ const isWide = (/** @type {string | undefined} */ isa) =>
 /** @param {import('./system.mjs').Measurement} m */
 function isInQuick(m) {
   if (m.kind !== 'kernel') return true;
+  if (m.codec === 'r2' || m.codec === 'r1') return false; // a codebook each takes seconds to learn
   const base = m.dim === 128 && m.queryTokens === 32;
   if (m.isa === 'avx2' || m.isa === 'avxvnni') {
     return base && m.docs === 100 && m.warm && m.threads === 1 && !m.table && m.codec !== 'f16';
@@ -60,7 +61,7 @@ export function plan(systems, { quick }) {
  */
 function samples(m) {
   if (m.kind === 'peer') return m.docs === 100 && !m.peer?.includes('JavaScript') ? 2 : 1;
-  if (m.kind === 'kernel') return m.isa === 'scalar' || m.docs === 1000 ? 1 : 5;
+  if (m.kind === 'kernel') return m.isa === 'scalar' ? 1 : m.docs === 1000 ? 3 : 5;
   return 9;
 }
 

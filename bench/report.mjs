@@ -3,7 +3,10 @@
 /** @typedef {Awaited<ReturnType<typeof import('./measure.mjs').measure>>} Measured */
 /** @typedef {{ meanAbsError: number, sds: number } | null} ScoreError */
 
-/** @param {(string | number)[][]} rows the first is the head; its numbers align right */
+/**
+ * The first row is the head. Columns of numbers align right.
+ * @param {(string | number)[][]} rows
+ */
 function table(rows) {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => String(row[column] ?? '').length)),
@@ -11,9 +14,8 @@ function table(rows) {
   for (const row of rows) {
     const cells = widths.map((width, column) => {
       const cell = String(row[column] ?? '');
-      return column === 0 || Number.isNaN(Number.parseFloat(String(rows[1]?.[column])))
-        ? cell.padEnd(width)
-        : cell.padStart(width);
+      const isNumber = /^[\d.]*$/.test(String(rows[1]?.[column] ?? ''));
+      return column > 0 && isNumber ? cell.padStart(width) : cell.padEnd(width);
     });
     console.log(`  ${cells.join('  ').trimEnd()}`);
   }
@@ -101,12 +103,14 @@ export function printEventLoop(result) {
 export function printChecks(checks) {
   console.log('\nAsked of this run');
   table([
-    ['what', 'asked', 'measured', ''],
+    ['what', 'asked', 'measured', '', 'by p10', 'at the peak'],
     ...checks.map((c) => [
       c.what,
       c.asked,
       c.measured,
       c.met === null ? '-' : c.met ? 'met' : 'MISSED',
+      c.byP10,
+      c.atPeak,
     ]),
   ]);
 }

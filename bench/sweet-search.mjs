@@ -16,7 +16,7 @@ export function affineCodes(vectors, dim, bits) {
     const scale = (Math.max(...row) - min) / levels;
     let square = 0;
     for (let i = 0; i < dim; i++) {
-      const code = Math.round(/** @type {number} */ ((row[i]) - min) / scale);
+      const code = Math.round(/** @type {number} */ (row[i] - min) / scale);
       const place = token * dim + i;
       square += (min + scale * code) ** 2;
       if (bits === 8) tokens.writeInt8(code - 128, place);

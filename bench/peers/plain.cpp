@@ -27,6 +27,11 @@ constexpr int kRowMajor = 101, kAsIs = 111, kTransposed = 112;
 
 namespace {
 
+#if defined(__clang__)
+constexpr const char* kCompiler = __VERSION__;
+#else
+constexpr const char* kCompiler = "GCC " __VERSION__;
+#endif
 constexpr size_t kQueryTokens = 32, kWarm = 100, kCold = 1000;
 size_t document_tokens, dim;
 std::vector<float> query, dots;
@@ -92,7 +97,7 @@ int main(int argc, char** argv) {
   }
   dots.resize(kQueryTokens * document_tokens);
 
-  std::vector<Kernel> kernels = {{"-O3 loop", "GCC or Clang " __VERSION__, Loop}};
+  std::vector<Kernel> kernels = {{"-O3 loop", kCompiler, Loop}};
 #ifdef WITH_OPENBLAS
   std::string version = openblas_get_config();
   version = version.substr(0, version.find(' ', 9)) + " " + openblas_get_corename();

@@ -1,9 +1,9 @@
 /** `maxsim calibrate`: choices measured on one's own index. `codec`: how tokens are best stored. */
 import type { Command } from 'commander';
 import { type CalibrationSample, drawSample } from '../evaluate/calibration-sample.js';
-import { CODECS, calibrateCodec, DEFAULT_LIMITS } from '../evaluate/codec-calibration.js';
+import { calibrateCodec, DEFAULT_LIMITS } from '../evaluate/codec-calibration.js';
 import { type CollectionQuery, readJudgements, readQueries } from '../evaluate/collection.js';
-import { type CodecName, type Encoder, Index, MaxSimError } from '../maxsim.js';
+import { CODECS, type CodecName, type Encoder, Index, MaxSimError } from '../maxsim.js';
 import { integer, share, someOf } from './arguments.js';
 import { type CodecReport, notesOn, printCodecReport } from './codec-report.js';
 import { Interrupt } from './interrupt.js';
@@ -38,7 +38,7 @@ export function addCalibrateCommand(program: Command): void {
     .option('--documents <n>', 'documents to measure on, at most', integer(1, 1_000_000), 2000)
     .option(
       '--query-count <n>',
-      'queries, at most (default: all of --queries, else 100)',
+      'queries, at most (default: 300 of --queries, judged ones first, else 100)',
       integer(1, 100_000),
     )
     .option('--codecs <names>', `some of ${CODECS.join(',')}`, someOf(CODECS), [...CODECS])
@@ -160,7 +160,7 @@ async function measure(
       maxLoss,
       seed,
       signal,
-      onProgress: (done, total) => progress.update('rankings', done, total),
+      onProgress: (unit, done, total) => progress.update(unit, done, total),
     },
   );
   const current = index.codec.name;
@@ -178,7 +178,7 @@ function factsOf(sample: CalibrationSample): CodecReport['sample'] {
   return { indexDocuments, queries: origin, vectors, relevantLeftOut };
 }
 
-/** One bar after the other: searches, documents, rankings. */
+/** One bar after the other: searches, documents, codecs, rankings. */
 class Phases {
   private unit: string | null = null;
   private bar: Progress | null = null;

@@ -2,7 +2,7 @@
 import type { CalibrationSample, QueryOrigin } from '../evaluate/calibration-sample.js';
 import type { CodecCalibration } from '../evaluate/codec-calibration.js';
 import type { CodecRecommendation } from '../evaluate/codec-recommendation.js';
-import type { CodecName } from '../maxsim.js';
+import { CODECS, type CodecName } from '../maxsim.js';
 import { formatCount, paint, printLine, renderFacts, renderTable } from './output.js';
 
 export type CodecReport = Omit<CodecCalibration, 'recommendation'> & {
@@ -43,17 +43,21 @@ export function printCodecReport(report: CodecReport): void {
     renderFacts([
       ['recommended', paint.bold(recommendation.codec)],
       ['why', recommendation.reason],
-      [
-        'in use',
-        recommendation.inUse
-          ? `${current}: nothing to change`
-          : `${current}: fixed at creation, so index into another directory with --codec ${recommendation.codec}`,
-      ],
+      ['in use', `${current}: ${changeTo(recommendation.codec, report)}`],
     ]),
   );
   const notes = notesOn(report);
   if (notes.length > 0) printLine();
   for (const note of notes) printLine(`${paint.dim('note')} ${note}`);
+}
+
+function changeTo(codec: CodecName, { directory, current }: CodecReport): string {
+  if (codec === current) return 'nothing to change';
+  // What `recode` takes: down the ladder, and from a residual codec nowhere.
+  const isResidual = /^r\d$/.test(current);
+  return CODECS.indexOf(codec) > CODECS.indexOf(current) && !isResidual
+    ? `maxsim recode ${directory} ${codec} makes it smaller in place`
+    : `index into another directory with --codec ${codec}`;
 }
 
 /** What a reader must know to trust the figures no further than they go. */
@@ -85,10 +89,16 @@ export function notesOn({ sample, documents, judgedQueries, codecs }: CodecRepor
       'The sample has the best documents of each query, as the index ranks them, as far as there was room; below those it is thinner than the whole.',
     );
   }
-  if (codecs.some((row) => !('refused' in row) && row.codebookBytes > 0)) {
-    notes.push('Codebooks are stored once: in a larger index they weigh less than "in all" says.');
+  if (documents < sample.indexDocuments && codecs.some(hasCodebook)) {
+    notes.push(
+      'The residual codecs learned their centroids from the sample: a larger index learns more of them, and their codebook weighs less than "in all" says.',
+    );
   }
   return notes;
+}
+
+function hasCodebook(row: CodecCalibration['codecs'][number]): boolean {
+  return !('refused' in row) && row.codebookBytes > 0;
 }
 
 function originOf({ stored, encoded, decoded }: CalibrationSample['vectors']): string {

@@ -28,7 +28,7 @@ export type CalibrationSample = {
 export type SampleOptions = {
   /** How many documents at most. */
   documents: number;
-  /** How many queries at most; default: all that are given, or 100 made from documents. */
+  /** How many queries at most; default: 300 of those that are given, or 100 made from documents. */
   queryCount?: number | undefined;
   queries?: readonly CollectionQuery[] | undefined;
   judgements?: Judgements | undefined;
@@ -37,7 +37,8 @@ export type SampleOptions = {
   onProgress?: (unit: 'searches' | 'documents', done: number, total: number) => void;
 };
 
-const PSEUDO_QUERIES = 100;
+/** More given ones would leave no room for the close competitors of each. */
+const QUERIES = { given: 300, made: 100 } as const;
 /** Documents a call of the encoder; enough for eight threads, little to wait for after ^C. */
 const BATCH = 128;
 /** The best documents of a query that are wanted in the sample, if there is room in this share of it. */
@@ -63,7 +64,7 @@ export async function drawSample(
       : {
           queries: await encodeQueries(
             encoder,
-            chooseQueries(options.queries, random, options),
+            chooseQueries(index, options.queries, random, options),
             options.signal,
           ),
           origin: 'given' as const,
@@ -111,16 +112,19 @@ async function drawIds(
   return drawSome(reservoir.items, count, random);
 }
 
-/** The judged ones first: without them there is no nDCG. */
+/** Those with a relevant document in the index first: without them there is no nDCG. */
 function chooseQueries(
+  index: Index,
   queries: readonly CollectionQuery[],
   random: Random,
-  { queryCount = queries.length, judgements }: SampleOptions,
+  { queryCount = QUERIES.given, judgements }: SampleOptions,
 ): CollectionQuery[] {
   const shuffled = drawSome(queries, queries.length, random);
-  const judged = shuffled.filter(({ id }) => judgements?.has(id));
-  const others = shuffled.filter(({ id }) => !judgements?.has(id));
-  return [...judged, ...others].slice(0, queryCount);
+  const relevantTo = ({ id }: CollectionQuery): string[] =>
+    [...(judgements?.get(id) ?? [])].filter(([, grade]) => grade > 0).map(([document]) => document);
+  const answered = shuffled.filter((query) => index.hasMany(relevantTo(query)).includes(true));
+  const first = new Set(answered);
+  return [...answered, ...shuffled.filter((query) => !first.has(query))].slice(0, queryCount);
 }
 
 async function makeQueries(
@@ -128,7 +132,7 @@ async function makeQueries(
   encoder: Encoder | null,
   ids: readonly string[],
   random: Random,
-  { queryCount = PSEUDO_QUERIES, signal }: SampleOptions,
+  { queryCount = QUERIES.made, signal }: SampleOptions,
 ): Promise<{ queries: IdentifiedVectors[]; origin: QueryOrigin }> {
   if (encoder !== null) {
     // By text: two documents of one title make one query.

@@ -9,14 +9,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkArray, checkInteger, checkOptions, LIMITS } from '../check.js';
 import { invalid } from '../errors.js';
-import { type CodecName, type Index, MaxSimError, type MaxSimErrorCode } from '../maxsim.js';
+import {
+  CODECS,
+  type CodecName,
+  type Index,
+  MaxSimError,
+  type MaxSimErrorCode,
+} from '../maxsim.js';
 import {
   buildIndex,
   type CodecQuality,
   type CodecSize,
   type Comparison,
   compareWith,
+  compareWithItself,
   type IdentifiedVectors,
+  type PreparedQuery,
   prepareQueries,
   qualityOf,
   type Reference,
@@ -32,9 +40,6 @@ import {
   recommendCodec,
 } from './codec-recommendation.js';
 import type { Judgements } from './collection.js';
-
-/** From most to least bytes a token. */
-export const CODECS: readonly CodecName[] = ['f32', 'int8'];
 
 export const DEFAULT_LIMITS: CodecLimits = { minOverlap: 0.95, maxLoss: 0.005 };
 
@@ -53,8 +58,8 @@ export type CodecCalibrationOptions = Partial<CodecLimits> & {
   /** Of the bootstrap. */
   seed?: number;
   signal?: AbortSignal;
-  /** Called with rankings made so far, of all. */
-  onProgress?: (done: number, total: number) => void;
+  /** First indexes are built, one a codec, then rankings made. */
+  onProgress?: (unit: 'codecs' | 'rankings', done: number, total: number) => void;
 };
 
 export type MeasuredCodec = { codec: CodecName } & CodecSize &
@@ -98,9 +103,10 @@ export async function calibrateCodec(
     const built = new Map<CodecName, Index>();
     const refused = new Map<CodecName, RefusedCodec>();
     try {
-      for (const codec of codecs) {
+      for (const [done, codec] of codecs.entries()) {
         throwIfAborted(signal);
-        const index = await buildIndex(root, codec, dim, documents);
+        onProgress?.('codecs', done, codecs.length);
+        const index = await buildIndex(root, codec, { dim, documents }, signal);
         if (index instanceof MaxSimError) {
           const { code, message } = index;
           refused.set(codec, { codec, refused: { code, message } });
@@ -108,10 +114,10 @@ export async function calibrateCodec(
       }
       const f32 = built.get('f32') as Index;
       const prepared = prepareQueries(queries, dim);
-      const total = prepared.length * (built.size + 1);
+      const total = prepared.length * built.size;
       let done = 0;
-      onProgress?.(0, total);
-      const step = (): void => onProgress?.(++done, total);
+      onProgress?.('rankings', 0, total);
+      const step = (): void => onProgress?.('rankings', ++done, total);
       const references: Reference[] = [];
       for (const query of prepared) {
         references.push(await referenceOf(f32, query, judgements, signal));
@@ -120,10 +126,13 @@ export async function calibrateCodec(
       const measured = new Map<CodecName, RankedCodec>();
       for (const [codec, index] of built) {
         const comparisons: Comparison[] = [];
-        for (const [i, query] of prepared.entries()) {
-          const reference = references[i] as Reference;
-          comparisons.push(await compareWith(reference, index, query, judgements, signal));
-          step();
+        for (const [i, reference] of references.entries()) {
+          const query = prepared[i] as PreparedQuery;
+          if (codec === 'f32') comparisons.push(compareWithItself(reference));
+          else {
+            comparisons.push(await compareWith(reference, index, query, judgements, signal));
+            step();
+          }
         }
         const quality = qualityOf(references, comparisons, seed);
         measured.set(codec, { codec, ...sizeOf(index), ...quality });

@@ -61,20 +61,23 @@ const UNSUITABLE: ReadonlySet<string> = new Set([
   'VECTOR_OUT_OF_RANGE',
 ]);
 
-/** An index of the codec with these documents, or why there is none. The caller closes it. */
+/**
+ * An index of the codec with these documents, or why there is none. The caller closes it. Recoded from
+ * f32, as large indexes come to a codec: that can be aborted while it learns.
+ */
 export async function buildIndex(
   root: string,
   codec: CodecName,
-  dim: number,
-  documents: readonly IdentifiedVectors[],
+  { dim, documents }: { dim: number; documents: readonly IdentifiedVectors[] },
+  signal?: AbortSignal,
 ): Promise<Index | MaxSimError> {
-  let index: Index | undefined;
+  const index = await Index.open(join(root, codec), { dim, codec: 'f32' });
   try {
-    index = await Index.open(join(root, codec), { dim, codec });
     await index.add(documents.map(({ id, vectors }) => ({ id, vectors })));
+    if (codec !== 'f32') await index.recode(codec, signal === undefined ? {} : { signal });
     return index;
   } catch (error) {
-    await index?.close();
+    await index.close();
     if (error instanceof MaxSimError && UNSUITABLE.has(error.code) && codec !== 'f32') return error;
     throw error;
   }
@@ -89,11 +92,10 @@ export function prepareQueries(
 
 export function sizeOf(index: Index): CodecSize {
   const { bytes, sizeBytes, tokens } = index.stats();
-  const { codebook = 0 } = bytes as { codebook?: number };
   return {
     bytesPerToken: bytes.tokens / tokens,
     totalBytesPerToken: (sizeBytes - bytes.records) / tokens,
-    codebookBytes: codebook,
+    codebookBytes: bytes.codebook,
   };
 }
 
@@ -107,6 +109,11 @@ export async function referenceOf(
   const ids = await search(index, query, DEPTH.scores, signal);
   const { scores } = index.score(query, ids);
   return { ids, scores, ndcg: gainOf(ids, id, judgements) };
+}
+
+/** f32 against itself: nothing is lost, and nothing need be ranked to know it. */
+export function compareWithItself({ scores, ndcg }: Reference): Comparison {
+  return { overlap: 1, tau: kendallTauB(scores, scores), error: 0, ndcg };
 }
 
 export async function compareWith(

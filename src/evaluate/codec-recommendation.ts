@@ -49,16 +49,16 @@ export function recommendCodec(
   const best = ladder[place] as RankedCodec;
   const usual = ladder.slice(0, place).find(({ codec }) => codec === DEFAULT_CODEC);
   if (usual !== undefined && holdsOnAverage(usual, limits)) {
-    const open = failuresOf(usual, limits).join(' and ');
+    const open = textOf(failuresOf(usual, limits));
     const reason = `${DEFAULT_CODEC}, the default, holds the limits on average, but the queries are too few to be sure: it ${open}; ${best.codec} (${size(best)}) is the cheapest that surely holds them.`;
     return { codec: DEFAULT_CODEC, decided: false, sure: best.codec, reason };
   }
   const cheaper = ladder[place - 1];
-  const why = best.codec === 'f32' ? 'loses nothing' : achievementsOf(best, limits).join(' and ');
+  const why = best.codec === 'f32' ? 'loses nothing' : textOf(claimsOf(best, limits));
   const whyNot =
     cheaper === undefined
       ? 'nothing cheaper was measured'
-      : `the next cheaper, ${cheaper.codec} (${size(cheaper)}), ${failuresOf(cheaper, limits).join(' and ')}`;
+      : `the next cheaper, ${cheaper.codec} (${size(cheaper)}), ${textOf(failuresOf(cheaper, limits))}`;
   const reason = `${best.codec} takes ${size(best)} a token and ${why}; ${whyNot}.`;
   return { codec: best.codec, decided: true, sure: best.codec, reason };
 }
@@ -79,21 +79,29 @@ function holdsOnAverage({ overlap, ndcg }: RankedCodec, limits: CodecLimits): bo
   return overlap.mean >= limits.minOverlap && (ndcg?.loss.mean ?? 0) <= limits.maxLoss;
 }
 
-function achievementsOf({ overlap, ndcg }: RankedCodec, limits: CodecLimits): string[] {
-  const kept = `keeps ${range(overlap)} of the top 10 (asked: at least ${limits.minOverlap})`;
+/** What a codec does to each limit, and whether it holds it with confidence. */
+function claimsOf(
+  { overlap, ndcg }: RankedCodec,
+  { minOverlap, maxLoss }: CodecLimits,
+): { holds: boolean; text: string }[] {
+  const kept = {
+    holds: overlap.low >= minOverlap,
+    text: `keeps ${range(overlap)} of the top 10 (asked: at least ${minOverlap})`,
+  };
   if (ndcg === null) return [kept];
-  return [kept, `loses ${range(ndcg.loss, 4)} nDCG@10 (asked: at most ${limits.maxLoss})`];
+  const lost = {
+    holds: ndcg.loss.high <= maxLoss,
+    text: `loses ${range(ndcg.loss, 4)} nDCG@10 (asked: at most ${maxLoss})`,
+  };
+  return [kept, lost];
 }
 
-function failuresOf({ overlap, ndcg }: RankedCodec, limits: CodecLimits): string[] {
-  const failures: string[] = [];
-  if (overlap.low < limits.minOverlap) {
-    failures.push(`keeps ${range(overlap)} of the top 10, asked: at least ${limits.minOverlap}`);
-  }
-  if (ndcg !== null && ndcg.loss.high > limits.maxLoss) {
-    failures.push(`loses ${range(ndcg.loss, 4)} nDCG@10, asked: at most ${limits.maxLoss}`);
-  }
-  return failures;
+function textOf(claims: readonly { text: string }[]): string {
+  return claims.map(({ text }) => text).join(' and ');
+}
+
+function failuresOf(row: RankedCodec, limits: CodecLimits): { text: string }[] {
+  return claimsOf(row, limits).filter(({ holds }) => !holds);
 }
 
 function size({ bytesPerToken }: RankedCodec): string {

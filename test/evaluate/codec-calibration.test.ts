@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
-  CODECS,
   type CodecCalibration,
   calibrateCodec,
   type MeasuredCodec,
@@ -14,7 +14,7 @@ import {
   qualityOf,
   referenceOf,
 } from '../../dist/evaluate/codec-measurement.js';
-import { Index } from '../../dist/maxsim.js';
+import { CODECS, Index } from '../../dist/maxsim.js';
 import { refusal, temporaryDirectory } from '../index/fixtures.js';
 import { type Collection, clustered, quantised, type Vectors } from './clusters.js';
 
@@ -26,9 +26,9 @@ function measuredOf({ codecs }: CodecCalibration): MeasuredCodec[] {
 
 describe('calibrateCodec', () => {
   it('measures every codec against f32', async () => {
-    const steps: [number, number][] = [];
+    const steps: [string, number, number][] = [];
     const report = await calibrateCodec(small, {
-      onProgress: (done, total) => steps.push([done, total]),
+      onProgress: (unit, done, total) => steps.push([unit, done, total]),
     });
     expect(report).toMatchObject({
       dim: 16,
@@ -56,13 +56,23 @@ describe('calibrateCodec', () => {
       expect(row.totalBytesPerToken).toBeGreaterThan(row.bytesPerToken);
       expect(row.scoreError.meanAbsolute).toBeGreaterThan(0);
       expect(row.overlap.mean).toBeLessThanOrEqual(1);
-      expect(row.tau?.mean).toBeLessThan(1);
+      expect(row.tau?.mean).toBeLessThanOrEqual(1);
       expect(row.rerank.micros).toBeGreaterThan(0);
     }
     expect(measuredOf(report).find(({ codec }) => codec === 'int8')?.rerank.ratioToInt8).toBe(1);
-    const last = steps.at(-1) as [number, number];
-    expect(last[0]).toBe(last[1]);
-    expect(steps[0]).toEqual([0, last[1]]);
+    expect(steps[0]).toEqual(['codecs', 0, CODECS.length]);
+    const rankings = 30 * measuredOf(report).length;
+    expect(steps.at(-1)).toEqual(['rankings', rankings, rankings]);
+  });
+
+  it('lists a codec that the data cannot be stored in, with the reason', async () => {
+    const { codecs, recommendation } = await calibrateCodec(small, { codecs: ['r2', 'int8'] });
+    expect(codecs.map(({ codec }) => codec)).toEqual(['f32', 'int8', 'r2']);
+    expect(codecs[2]).toEqual({
+      codec: 'r2',
+      refused: { code: 'INVALID_ARGUMENT', message: expect.stringMatching(/4,?096 tokens/) },
+    });
+    expect(recommendation.codec).toBe('int8');
   });
 
   it('measures nDCG@10 where queries are judged, paired by query', async () => {
@@ -102,10 +112,12 @@ describe('calibrateCodec', () => {
     const aborted = await refusal(() =>
       calibrateCodec(small, {
         signal: stop.signal,
-        onProgress: (done) => done === 5 && stop.abort(),
+        onProgress: (unit, done) => unit === 'rankings' && done === 5 && stop.abort(),
       }),
     );
     expect(aborted.code).toBe('ABORTED');
+    const never = await refusal(() => calibrateCodec(small, { signal: AbortSignal.abort() }));
+    expect(never.code).toBe('ABORTED');
     expect(await ours()).toEqual(before);
   });
 
@@ -167,8 +179,11 @@ async function overlapOf(
   changed: readonly Vectors[],
 ): Promise<number> {
   const root = temporaryDirectory();
-  await using exact = (await buildIndex(`${root}/a`, 'f32', dim, documents)) as Index;
-  await using other = (await buildIndex(`${root}/b`, 'f32', dim, changed)) as Index;
+  await using exact = (await buildIndex(join(root, 'a'), 'f32', { dim, documents })) as Index;
+  await using other = (await buildIndex(join(root, 'b'), 'f32', {
+    dim,
+    documents: changed,
+  })) as Index;
   const none = new Map();
   const references = [];
   const comparisons = [];

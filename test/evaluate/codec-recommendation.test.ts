@@ -39,7 +39,7 @@ describe('the recommendation', () => {
     expect({ codec, decided, sure }).toEqual({ codec: 'r4', decided: true, sure: 'r4' });
     expect(reason).toContain('r4 takes 56.0 bytes a token and keeps 0.960 [0.951 to 0.970]');
     expect(reason).toContain(
-      'r2 (30.0 bytes), keeps 0.840 [0.810 to 0.870] of the top 10, asked: at least 0.95',
+      'r2 (30.0 bytes), keeps 0.840 [0.810 to 0.870] of the top 10 (asked: at least 0.95).',
     );
   });
 
@@ -57,7 +57,7 @@ describe('the recommendation', () => {
     ];
     const { codec, reason } = recommendCodec(rows, LIMITS, judged);
     expect(codec).toBe('int8');
-    expect(reason).toContain('loses 0.0040 [0.0010 to 0.0080] nDCG@10, asked: at most 0.005');
+    expect(reason).toContain('loses 0.0040 [0.0010 to 0.0080] nDCG@10 (asked: at most 0.005).');
   });
 
   it('goes above int8 where int8 fails, and not where only luck says so', () => {

@@ -1,0 +1,87 @@
+// The other files of an index: tombstones and locks, and disks that are full.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "index_fixtures.h"
+#include "platform/durable_file.h"
+#include "platform/lock_file.h"
+
+using namespace maxsim;
+namespace fs = std::filesystem;
+
+TEST_CASE("tombstones survive the trip and every broken byte or length of theirs is found") {
+  const TempDirectory directory;
+  const std::string path = directory / "t";
+  const std::vector<uint32_t> dead = {0, 7, 8, 12, 12};
+  uint64_t count = 0;
+  REQUIRE(Tombstones::Write(path, 13, dead, &count).ok());
+  CHECK(count == 4);
+  std::shared_ptr<const Tombstones> tombstones;
+  REQUIRE(Tombstones::Open(path, 13, 4, &tombstones).ok());
+  CHECK(tombstones->Ordinals() == std::vector<uint32_t>{0, 7, 8, 12});
+  CHECK(tombstones->IsDead(8));
+  CHECK(!tombstones->IsDead(9));
+  CHECK(IsRefusal(Tombstones::Open(path, 13, 3, &tombstones)));
+  CHECK(IsRefusal(Tombstones::Open(path, 14, 4, &tombstones)));
+  const std::vector<uint8_t> whole = ReadAll(path);
+  for (size_t i = 0; i < whole.size(); i++) {
+    for (unsigned bit = 0; bit < 8; bit++) {
+      std::vector<uint8_t> broken = whole;
+      broken[i] = static_cast<uint8_t>(broken[i] ^ (1u << bit));
+      WriteAll(path, broken);
+      REQUIRE_MESSAGE(IsRefusal(Tombstones::Open(path, 13, 4, &tombstones)), "byte ", i);
+    }
+    WriteAll(path, std::vector<uint8_t>(whole.begin(), whole.begin() + static_cast<long>(i)));
+    REQUIRE_MESSAGE(IsRefusal(Tombstones::Open(path, 13, 4, &tombstones)), "length ", i);
+  }
+  CHECK(!Tombstones::Write(path, 13, std::vector<uint32_t>{13}, &count).ok());
+}
+
+namespace {
+
+int fault_after = 0;
+std::string fault_operation;
+
+int FailOnce(const char* operation, const char*) {
+  if (fault_after-- > 0) return 0;
+  fault_operation = operation;
+  return ENOSPC;
+}
+
+}  // namespace
+
+TEST_CASE("a full disk at any operation is named and leaves nothing behind before the rename") {
+  const TempDirectory directory;
+  const Corpus corpus = SmallCorpus(5);
+  bool done = false;
+  for (int operations = 0; !done; operations++) {
+    fault_after = operations;
+    fault_operation.clear();
+    SetFaultHook(FailOnce);
+    FloatDocuments source = corpus.Source(kInt8Format);
+    SegmentSummary summary;
+    const Status status = WriteSegment(directory / "s", kInt8Format, source, &summary);
+    SetFaultHook(nullptr);
+    done = status.ok();
+    if (done) continue;
+    CHECK(std::string(status.code()) == "IO_ERROR");
+    CHECK(status.message().find("the disk is full (ENOSPC") != std::string::npos);
+    CHECK(directory.FileCount() == (fault_operation == "fsync directory" ? 1 : 0));
+    fs::remove(directory / "s");
+  }
+}
+
+TEST_CASE("a lock excludes a second one in the same process and names the holder") {
+  const TempDirectory directory;
+  std::unique_ptr<LockFile> first, second;
+  long pid = -1;
+  REQUIRE(LockFile::Acquire(directory / "lock", &first, &pid).ok());
+  const Status status = LockFile::Acquire(directory / "lock", &second, &pid);
+  CHECK(std::string(status.code()) == "INDEX_LOCKED");
+  CHECK(pid == static_cast<long>(getpid()));
+  first.reset();
+  CHECK(LockFile::Acquire(directory / "lock", &second, &pid).ok());
+}
