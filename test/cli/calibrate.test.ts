@@ -17,14 +17,16 @@ const at = (name: string): string => join(root, name);
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'maxsim-cli-calibrate-'));
   const lines = (await readFile(join(CHALLENGE, 'corpus.jsonl'), 'utf8')).trim().split('\n');
-  const documents = lines.slice(0, 120).map((line) => {
+  const documents = lines.slice(0, 100).map((line) => {
     const { _id, title, text } = JSON.parse(line) as Record<string, string>;
     return { id: _id as string, text: `${title} ${text}`, payload: { title: title as string } };
   });
   await using engine = await Engine.open(at('exact'), { codec: 'f32' });
   await engine.add(documents);
-  await using few = await Engine.open(at('few'));
-  await few.add(documents.slice(0, 12));
+  const { dim, fingerprint, recipe } = engine.encoder;
+  await using few = await Index.open(at('few'), { dim, encoder: { fingerprint, recipe } });
+  const dozen = documents.slice(0, 12);
+  await few.add(dozen.map((one) => ({ ...one, vectors: engine.index.vectors(one.id) })));
   await using own = await Index.open(at('own'), { dim: 32 });
   await own.add(clustered(32, { documents: 110, queries: 1, seed: 1 }).collection.documents);
 });
@@ -37,7 +39,7 @@ describe('maxsim calibrate codec', () => {
   it('measures every codec on judged queries, and recommends one', async () => {
     const { status, stdout, stderr } = await maxsim('calibrate', 'codec', at('exact'), ...JUDGED);
     expect(status, stderr).toBe(0);
-    expect(stdout).toMatch(/^documents +120 of 120, [\d,]+ tokens of dim 96, stored as f32$/m);
+    expect(stdout).toMatch(/^documents +100 of 100, [\d,]+ tokens of dim 96, stored as f32$/m);
     expect(stdout).toMatch(/^queries +79, \d\d judged$/m);
     expect(stdout).toMatch(/^codec +bytes\/token .*nDCG@10 +lost/m);
     for (const codec of CODECS) expect(stdout).toMatch(new RegExp(`^${codec} +[\\d.]+ `, 'm'));
@@ -59,12 +61,12 @@ describe('maxsim calibrate codec', () => {
     expect(report).toMatchObject({
       current: 'f32',
       sample: {
-        indexDocuments: 120,
+        indexDocuments: 100,
         queries: 'given',
-        vectors: { stored: 120, encoded: 0, decoded: 0 },
+        vectors: { stored: 100, encoded: 0, decoded: 0 },
       },
       dim: 96,
-      documents: 120,
+      documents: 100,
       queries: 25,
       judgedQueries: 25,
       limits: { minOverlap: 0.9, maxLoss: 0.2 },
