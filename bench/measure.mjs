@@ -14,6 +14,7 @@ import {
   peakResults,
   peerResults,
   scoreError,
+  shareOnCore,
 } from './results.mjs';
 import { lastLevelCacheMiB } from './stats.mjs';
 import { startSystems } from './systems.mjs';
@@ -50,6 +51,7 @@ export async function measure({ quick, kernelsOnly, say }) {
     return {
       rounds,
       storeMiB,
+      onCore: shareOnCore(all),
       compiler: systems[0]?.compiler,
       peaks: peakResults(all),
       kernels,

@@ -17,7 +17,7 @@ function isInQuick(m) {
     const short = m.codec === 'int8' && (m.queryTokens === 8 || m.queryTokens === 16);
     return m.warm && m.threads === 1 && (base || short);
   }
-  if (m.table || !['f32', 'int8', 'r4'].includes(m.codec ?? '')) return false;
+  if (m.table || !['f32', 'bf16', 'int8', 'r4'].includes(m.codec ?? '')) return false;
   return m.warm ? m.codec === 'int8' : m.threads === 1;
 }
 
@@ -37,7 +37,7 @@ function isInFull(m) {
 /**
  * @typedef {{
  *   system: import('./system.mjs').System, measurement: import('./system.mjs').Measurement,
- *   samples: number, us: number[], multiplyAdds: number,
+ *   samples: number, us: number[], wallUs: number[], multiplyAdds: number,
  * }} Series
  */
 
@@ -49,7 +49,14 @@ export function plan(systems, { quick }) {
     for (const measurement of system.measurements) {
       if (!(quick ? isInQuick(measurement) : isInFull(measurement))) continue;
       if (system.isVariant && !measurement.peer?.startsWith('OpenBLAS')) continue;
-      all.push({ system, measurement, samples: samples(measurement), us: [], multiplyAdds: 0 });
+      all.push({
+        system,
+        measurement,
+        samples: samples(measurement),
+        us: [],
+        wallUs: [],
+        multiplyAdds: 0,
+      });
     }
   }
   return all;
@@ -65,10 +72,19 @@ function samples(m) {
   return 9;
 }
 
-/** @param {Series} series */
+/**
+ * The time of a sample on one thread is that on the clock, or that on a core where this is less:
+ * otherwise a machine that is busy with other work would slow what takes long, and which it interrupts,
+ * and not what takes a fraction of a time slice.
+ * @param {Series} series
+ */
 export async function sample(series) {
   const { system, measurement, samples: count } = series;
-  const { us, multiplyAdds } = await system.ask(`run ${count} ${measurement.name}`);
-  series.us.push(...us);
+  const { wallUs, cpuUs, multiplyAdds } = await system.ask(`run ${count} ${measurement.name}`);
+  for (const [i, wall] of wallUs.entries()) {
+    const cpu = (measurement.threads ?? 1) > 1 ? 0 : cpuUs[i];
+    series.us.push(cpu > 0 ? Math.min(wall, cpu) : wall);
+    series.wallUs.push(wall);
+  }
   series.multiplyAdds = multiplyAdds ?? 0;
 }

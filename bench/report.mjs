@@ -37,7 +37,9 @@ export function printMachine(machine) {
 }
 
 /** @param {Measured} measured */
-export function printKernels({ peaks, kernels, quality, rounds }) {
+export function printKernels({ peaks, kernels, quality, rounds, onCore }) {
+  const share = (100 * onCore).toFixed(0);
+  console.log(`measurements had a core for ${share} % of the time on the clock`);
   console.log(`\nPeaks of this process, G multiply-adds a second (median of ${rounds} rounds)`);
   table([
     ['loop', 'median', 'best 10 %'],

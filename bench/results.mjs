@@ -7,30 +7,38 @@ import { summary } from './stats.mjs';
  * @typedef {{
  *   codec: string, isa: string, queryBits: number, docs: number, tokens: number, dim: number,
  *   queryTokens: number, warm: boolean, threads: number, table: boolean, medianUs: number,
- *   p10Us: number, p90Us: number, gmacs: number, peak: string | null, percentOfPeak: number | null,
+ *   p10Us: number, p90Us: number, wallMedianUs: number, gmacs: number, peak: string | null, percentOfPeak: number | null,
  * }} KernelResult
  */
 /**
  * `ratio` is the peer's median over that of `against`, our kernel of the same case.
  * @typedef {{
  *   name: string, version: string, docs: number, warm: boolean, threads: number, medianUs: number,
- *   p10Us: number, p90Us: number, ratio: number, against: string,
+ *   p10Us: number, p90Us: number, wallMedianUs: number, ratio: number, against: string,
  *   ratios: Record<string, number>, scoreError: ScoreError | null,
  * }} PeerResult
  */
 
-/** @param {number[]} us */
-function times(us) {
+/** @param {Series} series */
+function times({ us, wallUs }) {
   const { median, p10, p90 } = summary(us);
-  return { medianUs: median, p10Us: p10, p90Us: p90 };
+  return { medianUs: median, p10Us: p10, p90Us: p90, wallMedianUs: summary(wallUs).median };
+}
+
+/** The share of the time on the clock that single-threaded samples had a core for. @param {Series[]} all */
+export function shareOnCore(all) {
+  const single = all.filter(({ measurement }) => (measurement.threads ?? 1) === 1);
+  const sum = (/** @type {number[]} */ values) => values.reduce((total, value) => total + value, 0);
+  return sum(single.map(({ us }) => sum(us))) / sum(single.map(({ wallUs }) => sum(wallUs)));
 }
 
 /** @param {Series[]} all */
 export function peakResults(all) {
   return all
     .filter(({ measurement }) => measurement.kind === 'peak')
-    .map(({ measurement, us, multiplyAdds }) => {
-      const { medianUs, p10Us } = times(us);
+    .map((series) => {
+      const { measurement, multiplyAdds } = series;
+      const { medianUs, p10Us } = times(series);
       const gmacs = multiplyAdds / medianUs / 1000;
       return { name: measurement.name, gmacs, p10Gmacs: multiplyAdds / p10Us / 1000 };
     });
@@ -44,8 +52,9 @@ export function kernelResults(all) {
   const peaks = new Map(peakResults(all).map(({ name, gmacs }) => [name, gmacs]));
   return all
     .filter(({ measurement }) => measurement.kind === 'kernel')
-    .map(({ measurement: m, us, multiplyAdds }) => {
-      const time = times(us);
+    .map((series) => {
+      const { measurement: m, multiplyAdds } = series;
+      const time = times(series);
       const gmacs = multiplyAdds / time.medianUs / 1000;
       const peak = peaks.get(m.peak ?? '');
       const threads = m.threads ?? 1;
@@ -93,8 +102,9 @@ export function kernelOf(kernels, codec, where = {}) {
 export function peerResults(all, kernels, errors) {
   return all
     .filter(({ measurement }) => measurement.kind === 'peer')
-    .map(({ system, measurement: m, us }) => {
-      const time = times(us);
+    .map((series) => {
+      const { system, measurement: m } = series;
+      const time = times(series);
       const where = { docs: m.docs ?? 100, warm: m.warm ?? true };
       /** @type {Record<string, number>} */
       const ratios = {};
@@ -122,12 +132,13 @@ export function peerResults(all, kernels, errors) {
 export function callResults(all, errors) {
   return all
     .filter(({ measurement }) => ['node', 'call', 'preparation'].includes(measurement.kind))
-    .map(({ system, measurement: m, us }) => ({
+    .map((series) => ({ ...series, m: series.measurement, time: times(series) }))
+    .map(({ system, m, time }) => ({
       name: m.name,
       where: m.kind === 'node' ? 'Node' : 'C++',
       codec: m.codec ?? '',
       docs: m.docs ?? 0,
-      ...times(us),
+      ...time,
       scoreError: errors.get(`${system.name} ${m.name}`) ?? null,
     }));
 }

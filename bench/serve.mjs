@@ -17,7 +17,7 @@ export async function serve(all) {
     } else if (found === undefined) {
       answer = { error: 'no such command or measurement' };
     } else if (command === 'run') {
-      answer = { us: time(found.run, Number(count)) };
+      answer = time(found.run, Number(count));
     } else {
       answer = { scores: Array.from(found.scores?.() ?? []).slice(0, Number(count)) };
     }
@@ -27,12 +27,16 @@ export async function serve(all) {
 
 /** @param {() => unknown} run @param {number} count */
 function time(run, count) {
-  const us = [];
+  const wallUs = [];
+  const cpuUs = [];
   for (let i = 0; i < count; i++) {
     run();
+    const before = process.cpuUsage();
     const started = process.hrtime.bigint();
     run();
-    us.push(Number(process.hrtime.bigint() - started) / 1000);
+    wallUs.push(Number(process.hrtime.bigint() - started) / 1000);
+    const { user, system } = process.cpuUsage(before);
+    cpuUs.push(user + system);
   }
-  return us;
+  return { wallUs, cpuUs };
 }

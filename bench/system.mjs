@@ -1,6 +1,6 @@
 // A system under measurement: a child process that answers commands on stdin with a JSON line each.
 //   list               {"measurements":[{"name":..,..},..]}
-//   run <n> <name>     {"us":[..]}: n times, each after an untimed preparation
+//   run <n> <name>     {"wallUs":[..],"cpuUs":[..]}: n times, each after an untimed preparation
 //   scores <n> <name>  {"scores":[..]} of the first n documents
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <sstream>
@@ -149,18 +150,20 @@ int main(int argc, char** argv) {
         std::printf("]}\n");
         continue;
       }
-      std::printf("{\"us\":[");
+      std::string wall, cpu;
       for (size_t i = 0; i < count; i++) {
         draw(kWarm, warm);
         score(kernel);
         if (!warm) draw(kCold, false);
+        const std::clock_t cpu_start = std::clock();
         const auto start = std::chrono::steady_clock::now();
         score(kernel);
         const std::chrono::duration<double, std::micro> us =
             std::chrono::steady_clock::now() - start;
-        std::printf("%s%.3f", i ? "," : "", us.count());
+        cpu += (i ? "," : "") + std::to_string(1e6 / CLOCKS_PER_SEC * (std::clock() - cpu_start));
+        wall += (i ? "," : "") + std::to_string(us.count());
       }
-      std::printf("]}\n");
+      std::printf("{\"wallUs\":[%s],\"cpuUs\":[%s]}\n", wall.c_str(), cpu.c_str());
     }
     std::fflush(stdout);
   }

@@ -29,7 +29,7 @@ using Measurements = std::vector<std::unique_ptr<Measurement>>;
 
 // Answers commands on stdin with a JSON line each on stdout, until stdin ends:
 //   list               {"compiler":..,"measurements":[{"name":..,..},..]}
-//   run <n> <name>     {"us":[..],"multiplyAdds":..}: prepares and runs n times
+//   run <n> <name>     {"wallUs":[..],"cpuUs":[..],"multiplyAdds":..}: prepares and runs n times
 //   scores <n> <name>  {"scores":[..]} of the first n documents
 int Serve(Measurements& measurements);
 

@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <ctime>
 #include <iostream>
 #include <sstream>
 
@@ -25,18 +26,40 @@ void List(const Measurements& measurements) {
   std::printf("]}\n");
 }
 
+// CPU time of all threads of this process; 0 where the system does not tell.
+double CpuMicros() {
+#if defined(CLOCK_PROCESS_CPUTIME_ID)
+  timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) / 1e3;
+#else
+  return 0;
+#endif
+}
+
+void Print(const char* name, const std::vector<double>& values) {
+  std::printf("\"%s\":[", name);
+  for (size_t i = 0; i < values.size(); i++) std::printf("%s%.3f", i == 0 ? "" : ",", values[i]);
+  std::printf("],");
+}
+
 void Run(Measurement& measurement, size_t times) {
   uint64_t multiply_adds = 0;
-  std::printf("{\"us\":[");
+  std::vector<double> wall, cpu;
   for (size_t i = 0; i < times; i++) {
     measurement.Prepare();
+    const double cpu_start = CpuMicros();
     const auto start = std::chrono::steady_clock::now();
     multiply_adds = measurement.Run();
     const std::chrono::duration<double, std::micro> elapsed =
         std::chrono::steady_clock::now() - start;
-    std::printf("%s%.3f", i == 0 ? "" : ",", elapsed.count());
+    cpu.push_back(CpuMicros() - cpu_start);
+    wall.push_back(elapsed.count());
   }
-  std::printf("],\"multiplyAdds\":%llu}\n", static_cast<unsigned long long>(multiply_adds));
+  std::printf("{");
+  Print("wallUs", wall);
+  Print("cpuUs", cpu);
+  std::printf("\"multiplyAdds\":%llu}\n", static_cast<unsigned long long>(multiply_adds));
 }
 
 void Scores(Measurement& measurement, size_t count) {
