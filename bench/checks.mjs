@@ -156,7 +156,7 @@ function callChecks({ peers, calls }) {
     const allowed = 2 + 0.01 * (a ?? 0);
     const value = a === undefined || b === undefined ? undefined : b - a;
     const what = `${outside} from Node, over the same in C++`;
-    return check(what, '<=', Math.round(allowed * 10) / 10, ' us', [[value]]);
+    return check(what, '<=', Math.round(allowed * 100) / 100, ' us', [[value]]);
   };
   return [
     check("from Node, int8 v sweet-search's addon", '>=', 40, 'x', [
