@@ -122,7 +122,7 @@ function peerChecks({ kernels, peers }) {
       );
     });
     const percent = kernelOf(kernels, codec)?.percentOfPeak;
-    const atPeak = warm && percent ? (warm * 100) / percent : undefined;
+    const atPeak = Number.isFinite(warm) && warm && percent ? (warm * 100) / percent : undefined;
     return check(
       what,
       '>=',

@@ -33,7 +33,8 @@ function buildKernels() {
     ...['-S', 'native', '-B', 'build/bench'],
     ...['-DCMAKE_BUILD_TYPE=Release', '-DMAXSIM_BENCH=ON'],
   ]);
-  build('cmake', ['--build', 'build/bench', '--config', 'Release', '--target', 'kernels_bench']);
+  const target = ['--target', 'kernels_bench', '--parallel'];
+  build('cmake', ['--build', 'build/bench', '--config', 'Release', ...target]);
   const folder = join(ROOT, 'build', 'bench', 'bench');
   const file = WINDOWS ? 'kernels_bench.exe' : 'kernels_bench';
   const built = [join(folder, file), join(folder, 'Release', file)].find((path) =>
