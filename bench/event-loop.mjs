@@ -24,7 +24,7 @@ export async function benchEventLoop({ quick }) {
     const histogram = monitorEventLoopDelay({ resolution: 1 });
     /** @type {number[]} */
     const latencies = [];
-    const until = performance.now() + (quick ? 6_000 : 20_000);
+    const until = performance.now() + (quick ? 3_000 : 20_000);
     let indexed = 0;
     const indexing = (async () => {
       for (let i = 0; performance.now() < until; i += 32) {

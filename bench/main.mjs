@@ -1,31 +1,32 @@
-// `npm run bench [-- --quick] [-- --json]`. What may be claimed from it: bench/README.md.
+// `npm run bench [-- --quick] [-- --json] [-- --kernels]`. What may be claimed from it: README.md.
 import { benchEventLoop } from './event-loop.mjs';
-import { benchRerank } from './rerank.mjs';
+import { measure } from './measure.mjs';
+import { printChecks, printEventLoop, printKernels, printMachine, printPeers } from './report.mjs';
 import { machine } from './stats.mjs';
 
-const quick = process.argv.includes('--quick');
-const json = process.argv.includes('--json');
+const known = ['--quick', '--json', '--kernels'];
+const unknown = process.argv.slice(2).find((option) => !known.includes(option));
+if (unknown !== undefined) {
+  console.error(`Unknown option ${unknown}. There are ${known.join(', ')}.`);
+  process.exit(2);
+}
+const [quick, json, kernelsOnly] = known.map((option) => process.argv.includes(option));
+const say = (/** @type {string} */ text) => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+};
 
-const rerank = await benchRerank({ quick });
-const eventLoop = await benchEventLoop({ quick });
-const report = { machine: machine(), rerank, eventLoop };
+const before = machine();
+const measured = await measure({ quick: quick === true, kernelsOnly: kernelsOnly === true, say });
+const eventLoop = kernelsOnly ? undefined : await benchEventLoop({ quick: quick === true });
+const state = { ...before, compiler: measured.compiler, loadAverageAfter: machine().loadAverage };
 
-if (json) console.log(JSON.stringify(report));
+if (json) console.log(JSON.stringify({ machine: state, ...measured, eventLoop }));
 else {
-  const { cpu, cores, node, loadAverage } = report.machine;
-  console.log(`${cpu}, ${cores} cores, Node ${node}, load ${loadAverage.join(' ')}\n`);
-  console.log(rerank.what);
-  for (const { name, us, ratioToInt8 } of rerank.systems) {
-    const spread = `${us.p10.toFixed(0)} to ${us.p90.toFixed(0)}`;
-    console.log(
-      `  ${name.padEnd(20)} ${us.median.toFixed(0).padStart(8)} us  (p10 to p90: ${spread})  ${ratioToInt8.toFixed(1)}x int8`,
-    );
+  printMachine(state);
+  printKernels(measured);
+  if (eventLoop !== undefined) {
+    printPeers(measured);
+    printEventLoop(eventLoop);
+    printChecks(measured.checks);
   }
-  console.log(`\n${eventLoop.what}`);
-  console.log(
-    `  p50 ${eventLoop.p50Ms.toFixed(2)}  p99 ${eventLoop.p99Ms.toFixed(2)}  p99.9 ${eventLoop.p999Ms.toFixed(2)}  max ${eventLoop.maxMs.toFixed(2)}`,
-  );
-  console.log(
-    `  meanwhile ${eventLoop.documentsIndexed} documents indexed, ${eventLoop.queries} queries at ${eventLoop.queryMs.median.toFixed(0)} ms median`,
-  );
 }

@@ -1,5 +1,6 @@
 // Order statistics, and the machine a figure was measured on.
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import os from 'node:os';
 
 /** @param {number[]} values @param {number} p from 0 to 1 */
@@ -13,18 +14,39 @@ export function summary(values) {
   return { median: quantile(values, 0.5), p10: quantile(values, 0.1), p90: quantile(values, 0.9) };
 }
 
+/** A line that Linux has of the machine; null where it does not. @param {string} path */
+function systemFile(path) {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
+
+/** Of the first core; null where the system does not say. */
+export function lastLevelCacheMiB() {
+  const size = systemFile('/sys/devices/system/cpu/cpu0/cache/index3/size');
+  return size === null ? null : Number.parseInt(size, 10) / 1024;
+}
+
+/** @typedef {ReturnType<typeof machine>} Machine */
 export function machine() {
   let commit = 'unknown';
   try {
-    commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
+    commit = execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).trim();
   } catch {
     // not a checkout
   }
   return {
     cpu: os.cpus()[0]?.model ?? 'unknown',
     cores: os.availableParallelism(),
-    loadAverage: os.loadavg().map((load) => Number(load.toFixed(2))),
+    lastLevelCacheMiB: lastLevelCacheMiB(),
     memoryGiB: Number((os.totalmem() / 2 ** 30).toFixed(1)),
+    loadAverage: os.loadavg().map((load) => Number(load.toFixed(2))),
+    governor: systemFile('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor'),
+    hugePages: systemFile('/sys/kernel/mm/transparent_hugepage/enabled'),
+    kernel: `${os.type()} ${os.release()}`,
+    openblasCoreType: process.env['OPENBLAS_CORETYPE'] ?? null,
     node: process.version,
     commit,
     date: new Date().toISOString().slice(0, 10),

@@ -1,7 +1,17 @@
 /** The public face of maxsim: exports, nothing else. */
 export { Engine } from './engine.js';
 export { MaxSimError, type MaxSimErrorCode } from './errors.js';
-export { type CodecOption, Index } from './index/store.js';
+export {
+  type CodecInfo,
+  type CodecOption,
+  Index,
+  type IndexSearchOptions,
+  type RankOptions,
+  type RankRequest,
+  type RankResult,
+  type RecodeOptions,
+  type ScoreResult,
+} from './index/store.js';
 export { prepareQuery, type QueryVectors } from './maxsim/query.js';
 export type {
   AddOptions,
@@ -12,3 +22,4 @@ export type {
   SearchOptions,
 } from './request.js';
 export type * from './types.js';
+export { CODECS } from './types.js';

@@ -92,7 +92,14 @@ export type RerankResult = {
 
 export type SearchResult = Omit<RerankResult, 'unknownIds'>;
 
-export type CodecName = 'f32' | 'int8';
+/**
+ * How a token vector is stored, from the most bytes per token to the fewest. f32, f16, bf16: floats.
+ * int8-token, int8: a byte per dim, with a scale per token or one for all. r4, r2, r1: the nearest of
+ * some thousand centroids, and 4, 2 or 1 bits per dim for the difference to it.
+ */
+export const CODECS = ['f32', 'f16', 'bf16', 'int8-token', 'int8', 'r4', 'r2', 'r1'] as const;
+
+export type CodecName = (typeof CODECS)[number];
 
 /** Vectors of one text. `tokens` says what each row stands for. */
 export type EncodedText = {

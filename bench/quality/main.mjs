@@ -1,14 +1,16 @@
 // `npm run bench:quality [-- --data <folder>] [-- --collections a,b] [-- --json]`: nDCG@10 over whole
-// collections, exhaustive search, f32 and int8, beside BM25. Vectors are cached (vectors.mjs).
+// collections, exhaustive search, codec by codec (--codecs, f32 is what the others are compared with),
+// beside BM25. Vectors are cached (vectors.mjs).
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ModelEncoder } from '../../dist/encode/encoder.js';
+import { meanInterval } from '../../dist/evaluate/bootstrap.js';
 import { passageText, readCollection } from '../../dist/evaluate/collection.js';
 import { ndcg, trecOrder } from '../../dist/evaluate/measures.js';
-import { Index } from '../../dist/maxsim.js';
+import { CODECS, Index } from '../../dist/maxsim.js';
 import { Bm25 } from '../../dist/retrieve/bm25.js';
 import { WorkerPool } from '../../dist/runtime/pool.js';
 import { machine, quantile } from '../stats.mjs';
@@ -18,6 +20,7 @@ const { values: options } = parseArgs({
   options: {
     data: { type: 'string', default: '../shared/data' },
     collections: { type: 'string', default: 'scifact,trecqa-test,cacm,cranfield' },
+    codecs: { type: 'string', default: 'f32,int8,r4,r2,r1' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -29,6 +32,7 @@ if (!existsSync(data)) {
   process.exit(1);
 }
 
+const codecs = CODECS.filter((codec) => options.codecs.split(',').includes(codec));
 const TOP = 100;
 const pool = new WorkerPool(new URL('../../dist/worker.js', import.meta.url));
 const encoder = await ModelEncoder.open('default', pool);
@@ -75,6 +79,7 @@ async function measure(name) {
     }
     return {
       ndcg10: values.reduce((a, b) => a + b, 0) / values.length,
+      perQuery: values,
       p50Ms: quantile(times, 0.5),
       top,
     };
@@ -88,38 +93,56 @@ async function measure(name) {
     bm25.search(queries[i].text, TOP).map(({ id, score }) => ({ id, score: score.value })),
   );
   const directory = await mkdtemp(join(tmpdir(), 'maxsim-quality-'));
+  /** @type {Record<string, number>} */
+  const bytes = {};
   try {
-    for (const codec of /** @type {const} */ (['f32', 'int8'])) {
+    for (const codec of codecs) {
       const index = await Index.open(join(directory, codec), { dim: encoder.dim, codec });
+      const started = performance.now();
       await index.add(documents);
+      process.stderr.write(
+        `${name}: ${codec} stored in ${((performance.now() - started) / 1000).toFixed(1)} s\n`,
+      );
+      const stats = index.stats();
+      bytes[codec] = (stats.sizeBytes - stats.bytes.records) / stats.tokens;
       systems[codec] = await evaluate((i) =>
         index.search(/** @type {Float32Array} */ (queryVectors[i]), { topK: TOP }),
       );
       await index.close();
+      await rm(join(directory, codec), { recursive: true, force: true });
     }
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
-  const overlap =
-    systems['f32'].top.reduce(
-      (sum, ids, i) =>
-        sum +
-        ids.filter((id) => systems['int8'].top[i].includes(id)).length / Math.max(1, ids.length),
-      0,
-    ) / queries.length;
-  const figures = Object.entries(systems).map(([system, { ndcg10, p50Ms }]) => ({
-    system,
-    ndcg10,
-    p50Ms,
-  }));
+  const f32 = systems['f32'];
+  const figures = Object.entries(systems).map(([system, { ndcg10, perQuery, p50Ms, top }]) => {
+    if (f32 === undefined || bytes[system] === undefined) return { system, ndcg10, p50Ms };
+    const losses = perQuery.map((value, i) => f32.perQuery[i] - value);
+    const overlaps = top.map(
+      (ids, i) => ids.filter((id) => f32.top[i].includes(id)).length / Math.max(1, ids.length),
+    );
+    return {
+      system,
+      ndcg10,
+      p50Ms,
+      bytesPerToken: bytes[system],
+      loss: interval(losses),
+      top10Overlap: interval(overlaps),
+    };
+  });
   return {
     collection: name,
     documents: corpus.length,
     tokens: vectors.reduce((sum, v) => sum + v.length / encoder.dim, 0),
     queries: queries.length,
     systems: figures,
-    int8Top10Overlap: overlap,
   };
+}
+
+/** Mean of a value per query with its 95 % bootstrap interval. @param {number[]} values */
+function interval(values) {
+  const { mean, low, high } = meanInterval(values, { seed: 1 });
+  return { mean, low, high };
 }
 
 const results = [];
@@ -136,24 +159,27 @@ if (options.json)
   console.log(JSON.stringify({ machine: machine(), model: encoder.recipe['model'], results }));
 else {
   console.log(
-    '| collection | documents | tokens | queries | BM25 | f32 | int8 | int8 - f32 | top-10 overlap | search p50 ms, int8 |',
+    '| collection | system | nDCG@10 | lost, v f32 (95 %) | top-10 overlap (95 %) | bytes a token | p50 ms |',
   );
-  console.log('|---|---|---|---|---|---|---|---|---|---|');
-  for (const result of results) {
-    const [bm25, f32, int8] = result.systems;
-    if (!bm25 || !f32 || !int8) continue;
-    const cells = [
-      result.collection,
-      result.documents,
-      result.tokens,
-      result.queries,
-      bm25.ndcg10.toFixed(4),
-      f32.ndcg10.toFixed(4),
-      int8.ndcg10.toFixed(4),
-      (int8.ndcg10 - f32.ndcg10).toFixed(4),
-      result.int8Top10Overlap.toFixed(4),
-      int8.p50Ms.toFixed(1),
-    ];
-    console.log(`| ${cells.join(' | ')} |`);
+  console.log('|---|---|---|---|---|---|---|');
+  for (const { collection, systems } of results) {
+    for (const { system, ndcg10, p50Ms, loss, top10Overlap, bytesPerToken } of systems) {
+      const cells = [
+        collection,
+        system,
+        ndcg10.toFixed(4),
+        spread(loss),
+        spread(top10Overlap),
+        bytesPerToken?.toFixed(1) ?? '',
+        p50Ms.toFixed(1),
+      ];
+      console.log(`| ${cells.join(' | ')} |`);
+    }
   }
+}
+
+/** @param {{ mean: number, low: number, high: number } | undefined} value */
+function spread(value) {
+  if (value === undefined) return '';
+  return `${value.mean.toFixed(4)} (${value.low.toFixed(4)} to ${value.high.toFixed(4)})`;
 }

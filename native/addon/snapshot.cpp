@@ -548,6 +548,7 @@ void ExportSnapshot(Napi::Env env, Napi::Object exports) {
       {S::InstanceAccessor<&S::DocumentCount>("documentCount"),
        S::InstanceAccessor<&S::TokenCount>("tokenCount"), S::InstanceMethod<&S::Find>("find"),
        S::InstanceMethod<&S::Score>("score"), S::InstanceMethod<&S::ScoreAsync>("scoreAsync"),
+       S::InstanceMethod<&S::Rank>("rank"), S::InstanceMethod<&S::RankAsync>("rankAsync"),
        S::InstanceMethod<&S::Search>("search"), S::InstanceMethod<&S::Explain>("explain"),
        S::InstanceMethod<&S::Ids>("ids"), S::InstanceMethod<&S::Record>("record"),
        S::InstanceMethod<&S::TokenCounts>("tokenCounts"), S::InstanceMethod<&S::Tokens>("tokens"),

@@ -1,4 +1,5 @@
 // What a writer asks for: durable files, written off the event loop, and the lock.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <memory>
@@ -153,14 +154,16 @@ Napi::Value RecodeSegments(const Napi::CallbackInfo& info) {
       [job](Napi::Env e) { return FromSummary(e, job->summary, job->clipped); });
 }
 
-// (vectors: Float32Array[], dim) -> Promise<number>: the largest magnitude that the int8 codec
-// would have to hold, NaN if a value is not finite
-Napi::Value LargestMagnitude(const Napi::CallbackInfo& info) {
+// (vectors: Float32Array[], dim) -> Promise<{ largest, best, longest }>: the largest magnitude that
+// the int8 codec would have to hold, NaN if a value is not finite; the range that would change the
+// vectors least; the length of the longest token
+Napi::Value Int8RangeTask(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
     std::vector<std::span<const float>> vectors;
     uint64_t dim = 0;
-    float largest = 0;
+    float largest = 0, best = 0;
+    double longest = 0;  // squared
   };
   auto job = std::make_shared<Job>();
   Napi::Array vectors;
@@ -183,11 +186,30 @@ Napi::Value LargestMagnitude(const Napi::CallbackInfo& info) {
           const float largest =
               LargestStoredMagnitude(values.data(), values.size() / job->dim, job->dim);
           if (!(largest <= job->largest)) job->largest = largest;  // NaN stays
-          if (std::isnan(job->largest)) break;
+          if (std::isnan(job->largest)) return Status::Ok();
         }
+        const auto range = std::make_unique<Int8Range>(job->largest);
+        for (const std::span<const float> values : job->vectors) {
+          range->Add(values.data(), values.size() / job->dim, job->dim);
+          for (size_t at = 0; at + job->dim <= values.size(); at += job->dim) {
+            double squares = 0;
+            for (size_t d = 0; d < job->dim; d++) {
+              squares += static_cast<double>(values[at + d]) * values[at + d];
+            }
+            job->longest = std::max(job->longest, squares);
+          }
+        }
+        job->best = range->Best();
         return Status::Ok();
       },
-      [job](Napi::Env e) -> Napi::Value { return Napi::Number::New(e, job->largest); }, anchor);
+      [job](Napi::Env e) -> Napi::Value {
+        Napi::Object result = Napi::Object::New(e);
+        result.Set("largest", job->largest);
+        result.Set("best", job->best);
+        result.Set("longest", std::sqrt(job->longest));
+        return result;
+      },
+      anchor);
 }
 
 // (path, documentCount, dead: Uint32Array) -> Promise<number>: how many are dead
@@ -296,7 +318,7 @@ void ExportStoreTasks(Napi::Env env, Napi::Object exports) {
   exports.Set("writeSegment", Napi::Function::New(env, WriteSegmentTask, "writeSegment"));
   exports.Set("mergeSegments", Napi::Function::New(env, MergeSegments, "mergeSegments"));
   exports.Set("recodeSegments", Napi::Function::New(env, RecodeSegments, "recodeSegments"));
-  exports.Set("largestMagnitude", Napi::Function::New(env, LargestMagnitude, "largestMagnitude"));
+  exports.Set("int8Range", Napi::Function::New(env, Int8RangeTask, "int8Range"));
   exports.Set("writeTombstones", Napi::Function::New(env, WriteTombstones, "writeTombstones"));
   exports.Set("writeFileDurably", Napi::Function::New(env, WriteFileDurably, "writeFileDurably"));
   exports.Set("removeFile", Napi::Function::New(env, RemoveFileTask, "removeFile"));

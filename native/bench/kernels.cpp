@@ -1,217 +1,240 @@
-// Speed of every kernel set that this CPU can run. In: nothing (seeded noise). Out: one JSON line
-// per measurement. All measurements of one table run interleaved, round after round, so that a
-// noisy neighbour hits all of them; medians are reported.
-//   warm   100 documents of 180 tokens, the same every round
-//   cold   1000 documents drawn anew each round from a store larger than the caches
-// percent_of_peak compares with the fastest multiply-add loop of the same instructions, same run.
+// warm: the same documents every time, with one untimed pass before each timed one.
+// cold: documents drawn anew each time from a store several times larger than the last-level cache;
+// the untimed pass goes over other documents, so code, query and clock are warm and they are not.
+#include "kernels.h"
+
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
+#include <atomic>
 #include <cstring>
-#include <functional>
-#include <memory>
-#include <string>
-#include <vector>
+#include <map>
 
+#include "coding.h"
 #include "maxsim/dispatch.h"
-#include "maxsim/query.h"
-#include "platform/cpu.h"
-#if defined(MAXSIM_PEAKS)
-#include "peaks.h"
-#endif
+#include "platform/thread_pool.h"
 
-using namespace maxsim;
-
+namespace maxsim::bench {
 namespace {
 
-constexpr size_t kDocumentTokens = 180, kWarmDocuments = 100, kColdDocuments = 1000;
-constexpr size_t kStoreBytes = size_t{192} << 20;  // several times the last-level cache
-
-struct Measurement {
-  std::string kernels, mode, set;
-  size_t query_tokens, dim, documents;
-  std::function<double()> multiply_adds;  // does the work, returns how much it was
-  std::string peak;                       // name of the measurement that bounds this one
-  std::vector<double> rates, micros;
+struct Case {
+  size_t documents;
+  bool warm;
+  unsigned threads;
+  size_t dim, query_tokens;
+  bool table;  // with the query's products with the centroids, which residual codecs need first
 };
 
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
-}
-
-uint64_t noise_state = 88172645463325252u;
-uint64_t NextNoise() {
-  noise_state ^= noise_state << 13;
-  noise_state ^= noise_state >> 7;
-  return noise_state ^= noise_state << 17;
-}
-
-std::vector<uint8_t> store;
-
-std::vector<MaxsimDocument> Draw(size_t count, size_t row_bytes, bool cold) {
-  const size_t document_bytes = kDocumentTokens * row_bytes, slots = kStoreBytes / document_bytes;
-  std::vector<MaxsimDocument> documents;
-  for (size_t i = 0; i < count; i++) {
-    const size_t slot = cold ? NextNoise() % slots : i;
-    documents.push_back(
-        {store.data() + slot * document_bytes, static_cast<uint32_t>(kDocumentTokens)});
+// The base is 32 query tokens of 128 dims; then one thing at a time differs from it.
+std::vector<Case> Cases(const Coding& coding, bool vector_kernels) {
+  if (!vector_kernels) return {{10, true, 1, 128, 32, false}};
+  std::vector<Case> cases;
+  const unsigned width = static_cast<unsigned>(std::min<size_t>(ThreadPool::Shared().width(), 2));
+  for (unsigned threads = 1; threads <= width; threads++) {
+    for (const size_t documents : {100, 1000}) {
+      for (const bool warm : {true, false}) {
+        cases.push_back({documents, warm, threads, 128, 32, false});
+      }
+    }
   }
-  return documents;
+  for (const size_t query_tokens : {8, 16, 24, 48, 64}) {
+    cases.push_back({100, true, 1, 128, query_tokens, false});
+  }
+  for (const size_t dim : {48, 64, 96}) cases.push_back({100, true, 1, dim, 32, false});
+  if (ResidualBits(coding.codec) != 0) {
+    for (const size_t documents : {100, 1000}) {
+      cases.push_back({documents, true, 1, 128, 32, true});
+    }
+  }
+  return cases;
 }
 
-enum class Mode { kInt8, kInt7, kF32 };
+// Stores are made when they are first needed, and shared by all kernel sets.
+class Stores {
+ public:
+  Stores(const Data& data, size_t bytes) : data_(data), bytes_(bytes) {}
 
-Measurement Kernel(const MaxsimKernels& kernels, const PreparedQuery& query, Mode mode, bool cold) {
-  const size_t dim = PaddedDim(query.dim());
-  const size_t row_bytes = mode == Mode::kF32 ? dim * sizeof(float) : dim;
-  const size_t count = cold ? kColdDocuments : kWarmDocuments;
-  const bool fast = std::strcmp(kernels.name, "scalar") != 0;
-  Measurement m{kernels.name,
-                mode == Mode::kF32 ? "f32" : (mode == Mode::kInt8 ? "int8" : "int8, 7-bit query"),
-                cold ? "cold" : "warm",
-                query.token_count(),
-                query.dim(),
-                fast ? count : 10,
-                nullptr,
-                std::string(kernels.name) + (mode == Mode::kF32 ? " f32" : " int8") + " peak",
-                {},
-                {}};
-  auto documents =
-      std::make_shared<std::vector<MaxsimDocument>>(Draw(m.documents, row_bytes, cold));
-  auto scores = std::make_shared<std::vector<float>>(m.documents);
-  const double work =
-      static_cast<double>(m.documents * kDocumentTokens * query.token_count() * dim);
-  m.multiply_adds = [=, &kernels, &query] {
-    if (mode == Mode::kF32) {
-      const MaxsimQueryF32 prepared = query.F32();
-      kernels.score_f32(&prepared, documents->data(), documents->size(), scores->data());
+  const Data& data() const { return data_; }
+  const Store& Get(Codec codec, size_t dim) {
+    auto& store = stores_[{codec, dim}];
+    if (store == nullptr) {
+      // Other dims are only measured warm.
+      store = std::make_unique<Store>(data_, LearnFormat(data_, codec, dim), dim,
+                                      dim == data_.dim ? bytes_ : 0);
+    }
+    return *store;
+  }
+
+ private:
+  const Data& data_;
+  const size_t bytes_;
+  std::map<std::pair<Codec, size_t>, std::unique_ptr<Store>> stores_;
+};
+
+class KernelMeasurement : public Measurement {
+ public:
+  KernelMeasurement(const MaxsimKernels& kernels, const Coding& coding, const Case& one,
+                    std::shared_ptr<Stores> stores)
+      : kernels_(kernels), coding_(coding), case_(one), stores_(std::move(stores)) {}
+
+  void Prepare() override {
+    Allocate();
+    if (!case_.warm) {
+      Draw(std::min<size_t>(case_.documents, 100));
+      Score(1);
+      Draw(case_.documents);
     } else {
-      const MaxsimQueryInt8 prepared = query.Int8(1.f / 127.f);
-      kernels.score_int8(&prepared, documents->data(), documents->size(), scores->data());
-    }
-    return work;
-  };
-  return m;
-}
-
-void AddPeaks(std::vector<Measurement>& all) {
-#if defined(MAXSIM_PEAKS)
-  constexpr uint64_t kRounds = 20000;
-  const auto add = [&](const char* name, uint64_t (*loop)(uint64_t)) {
-    all.push_back({name,
-                   "",
-                   "peak",
-                   0,
-                   0,
-                   0,
-                   [loop] { return static_cast<double>(loop(kRounds)); },
-                   "",
-                   {},
-                   {}});
-  };
-  for (const KernelCandidate& c : Kernels().candidates) {
-    if (!c.supported) continue;
-    if (std::strcmp(c.kernels->name, "avx512") == 0) {
-      add("avx512 int8 peak", PeakVnni512);
-      add("avx512 f32 peak", PeakFma512);
-#if defined(MAXSIM_AVXVNNI)
-    } else if (std::strcmp(c.kernels->name, "avxvnni") == 0) {
-      add("avxvnni int8 peak", PeakVnni256);
-      add("avxvnni f32 peak", PeakFma256);
-#endif
-    } else if (std::strcmp(c.kernels->name, "avx2") == 0) {
-      add("avx2 int8 peak", PeakMaddubs256);
-      add("avx2 f32 peak", PeakFma256);
+      Run();
     }
   }
-#else
-  (void)all;
-#endif
-}
 
-void Run(std::vector<Measurement>& all, int rounds) {
-  for (int round = 0; round < rounds; round++) {
-    for (Measurement& m : all) {
-      if (m.set == "warm") m.multiply_adds();  // brings documents, query and code into the caches
-      const auto start = std::chrono::steady_clock::now();
-      const double work = m.multiply_adds();
-      const double seconds =
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      m.rates.push_back(work / seconds / 1e9);
-      m.micros.push_back(seconds * 1e6);
+  uint64_t Run() override {
+    if (case_.table) {
+      CentroidTable table;
+      table.Fill(*query_, *store_->format().codebook, documents_);
+      ScoreWith(kernels_, *query_, store_->format(), table, documents_.data(), documents_.size(),
+                scores_.data());
+    } else {
+      Score(case_.threads);
+    }
+    return documents_.size() * stores_->data().document_tokens * case_.query_tokens *
+           PaddedDim(case_.dim);
+  }
+
+  std::vector<float> Scores() override {
+    Allocate();
+    documents_.clear();
+    scores_.resize(stores_->data().documents);
+    for (size_t i = 0; i < scores_.size(); i++) documents_.push_back(store_->Document(i));
+    Score(1);
+    const std::vector<float> scores = scores_;
+    documents_.resize(case_.documents);
+    return scores;
+  }
+
+ private:
+  void Allocate() {
+    if (query_ != nullptr) return;
+    store_ = &stores_->Get(coding_.codec, case_.dim);
+    const std::vector<float> tokens = stores_->data().Query(case_.query_tokens, case_.dim);
+    query_ = std::make_unique<PreparedQuery>(tokens.data(), case_.query_tokens, case_.dim,
+                                             coding_.query_bits);
+    if (store_->format().codebook != nullptr) table_.FillAll(*query_, *store_->format().codebook);
+    for (size_t i = 0; i < case_.documents; i++) documents_.push_back(store_->Document(i));
+    scores_.resize(case_.documents);
+  }
+
+  void Draw(size_t count) {
+    documents_.clear();
+    for (size_t i = 0; i < count; i++) {
+      documents_.push_back(store_->Document(random_.Below(store_->document_count())));
     }
   }
+
+  // Two threads take the next few documents in turn until none is left, handed over as an index's
+  // scan hands them over.
+  void Score(unsigned threads) {
+    if (threads == 1) return ScoreRange(0, documents_.size());
+    const size_t chunk = std::max<size_t>(documents_.size() / (8 * threads), 1);
+    std::atomic<size_t> next{0};
+    ThreadPool::Shared().For(threads, [&](size_t) {
+      for (size_t begin; (begin = next.fetch_add(chunk)) < documents_.size();) {
+        ScoreRange(begin, std::min(chunk, documents_.size() - begin));
+      }
+    });
+  }
+
+  void ScoreRange(size_t begin, size_t count) {
+    ScoreWith(kernels_, *query_, store_->format(), table_, &documents_[begin], count,
+              &scores_[begin]);
+  }
+
+  const MaxsimKernels& kernels_;
+  const Coding coding_;
+  const Case case_;
+  const std::shared_ptr<Stores> stores_;
+  const Store* store_ = nullptr;
+  std::unique_ptr<PreparedQuery> query_;
+  CentroidTable table_;
+  std::vector<MaxsimDocument> documents_;
+  std::vector<float> scores_;
+  Random random_;
+};
+
+// The name of the measurement that bounds this one, or "".
+std::string PeakOf(const std::string& isa, Codec codec) {
+  if (codec == Codec::kBf16 && isa == "avx512bf16") return "peak vdpbf16ps zmm";
+  const bool wide = isa == "avx512" || isa == "avx512bf16";
+  if (!IsRotated(codec)) {
+    if (wide) return "peak vfmadd zmm";
+    return isa == "avx2" || isa == "avxvnni" ? "peak vfmadd ymm" : "";
+  }
+  if (wide) return "peak vpdpbusd zmm";
+  if (isa == "avxvnni") return "peak vpdpbusd ymm";
+  return isa == "avx2" ? "peak vpmaddubsw ymm" : "";
 }
 
-void Print(const std::vector<Measurement>& all) {
-  for (const Measurement& m : all) {
-    const double rate = Median(m.rates);
-    if (m.set == "peak") {
-      std::printf("{\"peak\":\"%s\",\"gmac_per_s\":%.1f}\n", m.kernels.c_str(), rate);
-      continue;
-    }
-    std::printf(
-        "{\"kernels\":\"%s\",\"mode\":\"%s\",\"set\":\"%s\",\"query_tokens\":%zu,\"dim\":%zu,"
-        "\"documents\":%zu,\"document_tokens\":%zu,\"us\":%.1f,\"gmac_per_s\":%.1f",
-        m.kernels.c_str(), m.mode.c_str(), m.set.c_str(), m.query_tokens, m.dim, m.documents,
-        kDocumentTokens, Median(m.micros), rate);
-    for (const Measurement& peak : all) {
-      if (peak.kernels == m.peak)
-        std::printf(",\"percent_of_peak\":%.1f", 100 * rate / Median(peak.rates));
-    }
-    std::printf("}\n");
+class Preparation : public Measurement {
+ public:
+  explicit Preparation(const Data& data) : tokens_(data.Query(32, data.dim)), dim_(data.dim) {
+    name = "prepare query";
+    description = ",\"kind\":\"preparation\",\"dim\":" + std::to_string(dim_) +
+                  ",\"queryTokens\":32,\"codec\":\"int8\"";
   }
-}
+  void Prepare() override { Run(); }
+  uint64_t Run() override {
+    const PreparedQuery query(tokens_.data(), 32, dim_, 8);
+    query.Int8(1.f);  // makes the integer face
+    return 0;
+  }
+
+ private:
+  const std::vector<float> tokens_;
+  const size_t dim_;
+};
 
 }  // namespace
 
-// Usage: kernels_bench [rounds]
-int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 41;
-  store.resize(kStoreBytes);
-  // Bytes that are also sane floats: every fourth is 0x3d or 0xbd, an exponent near 2^-5.
-  for (size_t i = 0; i < store.size(); i += 8) {
-    const uint64_t word = (NextNoise() & 0x80ffffff80ffffffu) | 0x3d0000003d000000u;
-    std::memcpy(&store[i], &word, sizeof(word));
-  }
-  const auto make_query = [](size_t token_count, size_t dim, unsigned bits) {
-    std::vector<float> tokens(token_count * dim);
-    for (float& value : tokens) value = static_cast<float>(NextNoise() % 2001) / 1000.f - 1.f;
-    return PreparedQuery(tokens.data(), token_count, dim, bits);
-  };
-  const PreparedQuery eight = make_query(32, 128, 8), seven = make_query(32, 128, 7);
-  const PreparedQuery half = make_query(16, 128, 8), three = make_query(48, 128, 8);
-  const PreparedQuery small_dim = make_query(32, 48, 8);
-
-  std::vector<Measurement> all;
-  AddPeaks(all);
-  for (const KernelCandidate& c : Kernels().candidates) {
-    if (!c.supported) continue;
-    const MaxsimKernels& kernels = *c.kernels;
-    for (const bool cold : {false, true}) {
-      all.push_back(Kernel(kernels, eight, Mode::kInt8, cold));
-      all.push_back(Kernel(kernels, seven, Mode::kInt7, cold));
-      all.push_back(Kernel(kernels, eight, Mode::kF32, cold));
+void AddKernels(const Data& data, size_t store_bytes, Measurements* measurements) {
+  const auto stores = std::make_shared<Stores>(data, store_bytes);
+  for (const Coding& coding : Codings()) {
+    // From the plainest set on, so that a kernel that sets share carries the first one's name.
+    std::vector<const MaxsimKernels*> seen;
+    const auto& candidates = Kernels().candidates;
+    for (auto c = candidates.rbegin(); c != candidates.rend(); ++c) {
+      const MaxsimKernels& kernels = *c->kernels;
+      if (!c->supported || !CanScore(kernels, coding.codec)) continue;
+      // 7 bits are for instructions that saturate.
+      if (coding.query_bits == 7 && std::strcmp(kernels.name, "avx2") != 0) continue;
+      if (std::any_of(seen.begin(), seen.end(), [&](const MaxsimKernels* other) {
+            return SameKernel(*other, kernels, coding.codec);
+          })) {
+        continue;
+      }
+      seen.push_back(&kernels);
+      const std::string isa = kernels.name, codec = CodecName(coding.codec);
+      for (const Case& one : Cases(coding, isa != "scalar")) {
+        auto m = std::make_unique<KernelMeasurement>(kernels, coding, one, stores);
+        const std::string bits = std::to_string(coding.query_bits);
+        m->name = codec + (coding.query_bits == 7 ? " 7-bit " : " ") + isa + " " +
+                  std::to_string(one.documents) + (one.warm ? " warm " : " cold ") +
+                  std::to_string(one.query_tokens) + "x" + std::to_string(one.dim) + " threads " +
+                  std::to_string(one.threads) + (one.table ? " with table" : "");
+        m->description = ",\"kind\":\"kernel\",\"codec\":\"" + codec + "\",\"queryBits\":" + bits +
+                         ",\"isa\":\"" + isa + "\",\"docs\":" + std::to_string(one.documents) +
+                         ",\"tokens\":" + std::to_string(data.document_tokens) +
+                         ",\"dim\":" + std::to_string(one.dim) +
+                         ",\"queryTokens\":" + std::to_string(one.query_tokens) +
+                         ",\"warm\":" + (one.warm ? "true" : "false") +
+                         ",\"threads\":" + std::to_string(one.threads) +
+                         ",\"table\":" + (one.table ? "true" : "false") + ",\"peak\":\"" +
+                         PeakOf(isa, coding.codec) + "\"";
+        measurements->push_back(std::move(m));
+      }
     }
-    all.push_back(Kernel(kernels, half, Mode::kInt8, false));
-    all.push_back(Kernel(kernels, half, Mode::kF32, false));
-    all.push_back(Kernel(kernels, three, Mode::kInt8, false));
-    all.push_back(Kernel(kernels, small_dim, Mode::kInt8, false));
   }
-  Run(all, rounds);
-  Print(all);
-
-  std::vector<float> tokens(32 * 128, 0.5f);
-  std::vector<double> micros;
-  for (int i = 0; i < 200; i++) {
-    const auto start = std::chrono::steady_clock::now();
-    const PreparedQuery query(tokens.data(), 32, 128, 8);
-    micros.push_back(
-        std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
-            .count());
-  }
-  std::printf("{\"prepare_query\":\"32 x 128\",\"us\":%.2f}\n", Median(micros));
 }
+
+void AddPreparation(const Data& data, Measurements* measurements) {
+  measurements->push_back(std::make_unique<Preparation>(data));
+}
+
+}  // namespace maxsim::bench

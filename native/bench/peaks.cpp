@@ -2,7 +2,10 @@
 // free. Zeros are multiplied; the speed of these instructions does not depend on their values.
 #include "peaks.h"
 
-namespace maxsim {
+#include "kernels.h"
+#include "platform/cpu.h"
+
+namespace maxsim::bench {
 namespace {
 
 #define TWELVE(X) \
@@ -21,6 +24,7 @@ namespace {
                    : REGISTERS)
 
 #define VNNI512(n) "vpdpbusd %%zmm12, %%zmm13, %%zmm" n "\n\t"
+#define BF16512(n) "vdpbf16ps %%zmm12, %%zmm13, %%zmm" n "\n\t"
 #define FMA512(n) "vfmadd231ps %%zmm12, %%zmm13, %%zmm" n "\n\t"
 #define VNNI256(n) "%{vex%} vpdpbusd %%ymm12, %%ymm13, %%ymm" n "\n\t"
 #define FMA256(n) "vfmadd231ps %%ymm12, %%ymm13, %%ymm" n "\n\t"
@@ -35,6 +39,12 @@ constexpr uint64_t kPerRound = 48;
 uint64_t PeakVnni512(uint64_t rounds) {
   const uint64_t multiply_adds = rounds * kPerRound * 64;
   LOOP(VNNI512);
+  return multiply_adds;
+}
+
+uint64_t PeakBf16512(uint64_t rounds) {
+  const uint64_t multiply_adds = rounds * kPerRound * 32;
+  LOOP(BF16512);
   return multiply_adds;
 }
 
@@ -64,4 +74,37 @@ uint64_t PeakFma256(uint64_t rounds) {
   return multiply_adds;
 }
 
-}  // namespace maxsim
+namespace {
+
+class Peak : public Measurement {
+ public:
+  Peak(const char* instruction, uint64_t (*loop)(uint64_t)) : loop_(loop) {
+    name = std::string("peak ") + instruction;
+    description = ",\"kind\":\"peak\"";
+  }
+  void Prepare() override { loop_(kRounds); }
+  uint64_t Run() override { return loop_(kRounds); }
+
+ private:
+  static constexpr uint64_t kRounds = 20000;  // a few tenths of a millisecond, as a warm kernel
+  uint64_t (*const loop_)(uint64_t);
+};
+
+}  // namespace
+
+void AddPeaks(Measurements* measurements) {
+  const CpuFeatures& cpu = Cpu();
+  const auto add = [&](bool can, const char* instruction, uint64_t (*loop)(uint64_t)) {
+    if (can) measurements->push_back(std::make_unique<Peak>(instruction, loop));
+  };
+  add(cpu.avx512f && cpu.avx512vnni, "vpdpbusd zmm", PeakVnni512);
+  add(cpu.avx512f, "vfmadd zmm", PeakFma512);
+  add(cpu.avx512f && cpu.avx512bf16, "vdpbf16ps zmm", PeakBf16512);
+#if defined(MAXSIM_AVXVNNI)
+  add(cpu.avxvnni, "vpdpbusd ymm", PeakVnni256);
+#endif
+  add(cpu.avx2, "vpmaddubsw ymm", PeakMaddubs256);
+  add(cpu.avx2 && cpu.fma, "vfmadd ymm", PeakFma256);
+}
+
+}  // namespace maxsim::bench

@@ -237,7 +237,7 @@ Status SegmentReader::ValidateDocuments() const {
                      "checksum %08x found for document %u, expected %08x", crc, i,
                      entry.tokens_crc32c);
     }
-    status = ValidateCentroids(i, start);
+    status = ValidateResiduals(i, start);
     if (!status.ok()) return status;
     tokens_crc = Crc32c(tokens_ + tokens_end, start - tokens_end + size, tokens_crc);
     crc = Crc32c(records_ + records_end, entry.record_size);
@@ -270,12 +270,23 @@ Status SegmentReader::ValidateDocuments() const {
   return Status::Ok();
 }
 
-// A centroid that is not there would be read from beyond the table.
-Status SegmentReader::ValidateCentroids(uint32_t document, uint64_t start) const {
+// A centroid that is not there would be read from beyond the table, and a factor that is no number
+// would make a score that is none.
+Status SegmentReader::ValidateResiduals(uint32_t document, uint64_t start) const {
   const Codebook* codebook = format_.tokens.codebook.get();
   if (codebook == nullptr) return Status::Ok();
   const uint64_t count = documents_[document].token_count, id_bytes = codebook->id_bytes();
-  const uint64_t ids = start + count * (codebook->TokenBytes() - id_bytes);
+  const uint64_t factors = start + count * codebook->code_bytes();
+  const uint64_t ids = factors + count * sizeof(uint16_t);
+  for (uint64_t token = 0; token < count; token++) {
+    uint16_t half;
+    std::memcpy(&half, tokens_ + factors + token * sizeof(half), sizeof(half));
+    if (half >= 0x7c00) {  // negative, infinite, or not a number
+      return Corrupt("tokens", header_.sections[kTokens].offset + factors + token * sizeof(half),
+                     "document %u has the factor %04x, expected a positive, finite one", document,
+                     half);
+    }
+  }
   uint32_t largest = 0;
   for (uint64_t token = 0; token < count; token++) {
     uint32_t id = 0;

@@ -68,7 +68,7 @@ class SegmentReader {
   Status ValidateHeader(const SegmentExpectation& expected) const;
   Status ValidateSections() const;
   Status ValidateDocuments() const;
-  Status ValidateCentroids(uint32_t document, uint64_t start) const;
+  Status ValidateResiduals(uint32_t document, uint64_t start) const;
   Status ValidateIdTable() const;
   Status ValidatePadding(const char* section, uint64_t begin, uint64_t end) const;
   Status Corrupt(const char* section, uint64_t offset, const char* format, ...) const

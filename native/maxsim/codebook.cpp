@@ -125,13 +125,11 @@ void Codebook::Encode(const float* tokens, size_t token_count, uint8_t* block) c
         for (const float threshold : thresholds_) code += rest > threshold ? 1 : 0;
         codes[d % code_bytes_] = static_cast<uint8_t>(
             codes[d % code_bytes_] | code << (d / code_bytes_ * contents_.bits));
-        const int64_t stored =
-            centroid * (1 << contents_.centroid_shift) + contents_.weights[code];
-        squares += stored * stored;
+        const int stored = centroid * (1 << contents_.centroid_shift) + contents_.weights[code];
+        squares += int64_t{stored} * stored;
       }
       const double length = std::sqrt(static_cast<double>(squares)) * contents_.scale;
-      const double factor =
-          length > 0 ? std::min<double>(lengths[t] / length, kLargestHalf) : 0;
+      const double factor = length > 0 ? std::min<double>(lengths[t] / length, kLargestHalf) : 0;
       const uint16_t half = ToHalf(static_cast<float>(factor));
       std::memcpy(factors + (first + t) * sizeof(half), &half, sizeof(half));
       std::memcpy(ids + (first + t) * id_bytes_, &centroids[t], id_bytes_);

@@ -8,7 +8,9 @@
 // Centroids and weights are signed bytes, so a score is an exact integer until it meets the factor,
 // the same on every machine. Residuals with bucketed dims are those of Santhanam et al., "ColBERTv2"
 // (2022); here one set of weights serves all dims, since the rotation makes them alike, differences
-// are to the centroid as it is stored, and weights are Lloyd's (1957, 1982) rather than quantiles.
+// are to the centroid as it is stored, and weights are Lloyd's (1957, 1982) rather than quantiles. (A
+// factor that makes products along the token right, as RaBitQ has it, was worse at 1 and 2 bits: what
+// is stored badly then grows, and wins maxima.)
 #ifndef MAXSIM_MAXSIM_CODEBOOK_H_
 #define MAXSIM_MAXSIM_CODEBOOK_H_
 

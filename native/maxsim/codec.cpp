@@ -45,6 +45,58 @@ float LargestOfLane(const float* lanes, size_t dim, size_t lane) {
   return largest;
 }
 
+// The sums of a token's values times what was stored for them, and times themselves.
+struct Products {
+  double stored = 0, exact = 0;
+
+  Products(const float* values, size_t dim, const uint8_t* row) {
+    for (size_t d = 0; d < dim; d++) {
+      stored += static_cast<double>(values[d]) * (row[d] - kInt8Zero);
+      exact += static_cast<double>(values[d]) * values[d];
+    }
+  }
+};
+
+// Rounds a token in steps of `unit`, and returns the unit with which its product with itself is right:
+// what rounding has changed along the token would be in its products with all query tokens like it.
+float QuantiseToken(const float* values, size_t dim, float unit, uint8_t* row) {
+  uint64_t clamped = 0;  // none: `unit` is the largest value's share
+  for (size_t d = 0; d < dim; d++) row[d] = Int8Byte(values[d] / unit, &clamped);
+  const Products products(values, dim, row);
+  return products.stored > 0 ? static_cast<float>(products.exact / products.stored) : unit;
+}
+
+// The same for a unit that all tokens share: what is rounded is the token a little longer or shorter,
+// so that what comes out has the right product with it. A few tries; the best one stays.
+float QuantiseInSteps(const float* values, size_t dim, float unit, uint8_t* row,
+                      uint64_t* clamped) {
+  constexpr int kTries = 4;
+  // Clamped tips are not made up for by stretching all the rest.
+  constexpr float kMostStretch = 0.02f;
+  uint8_t bytes[kMaxDim];
+  float gain = 1.f;
+  double least = INFINITY;
+  uint64_t clamped_of_best = 0;
+  for (int attempt = 0; attempt < kTries; attempt++) {
+    uint64_t clamped_here = 0;
+    const float inverse = gain / unit;
+    for (size_t d = 0; d < dim; d++) bytes[d] = Int8Byte(values[d] * inverse, &clamped_here);
+    const Products products(values, dim, bytes);
+    const double stored = products.stored * unit;
+    const double missing = std::fabs(stored - products.exact);
+    if (attempt == 0) clamped_of_best = clamped_here;
+    if (missing < least) {
+      least = missing;
+      std::memcpy(row, bytes, dim);
+    }
+    if (!(stored > 0)) break;
+    gain = std::clamp(gain * static_cast<float>(products.exact / stored), 1.f - kMostStretch,
+                      1.f + kMostStretch);
+  }
+  *clamped += clamped_of_best;
+  return unit;
+}
+
 // `scale` of 0: one for each token, stored behind the rows.
 void EncodeInt8(float scale, const float* tokens, size_t token_count, size_t dim, uint8_t* block,
                 EncodedTokens* encoded) {
@@ -58,18 +110,19 @@ void EncodeInt8(float scale, const float* tokens, size_t token_count, size_t dim
     TokensToLanes(tokens + first * dim, count, dim, lanes);
     RotateLanes(lanes, dim);
     for (size_t t = 0; t < count; t++) {
+      uint8_t* row = block + (first + t) * row_bytes;
+      float values[kMaxDim];
+      for (size_t d = 0; d < dim; d++) values[d] = lanes[d * kMaxsimLanes + t];
       // Never 0: a token of zeros is stored as zeros in any unit.
       const float unit =
           per_token ? std::max(LargestOfLane(lanes, dim, t) / kInt8Limit, 0x1p-126f) : scale;
-      uint8_t* row = block + (first + t) * row_bytes;
+      const float kept = per_token ? QuantiseToken(values, dim, unit, row)
+                                   : QuantiseInSteps(values, dim, unit, row, &encoded->clamped);
       int32_t squares = 0;
-      for (size_t d = 0; d < dim; d++) {
-        row[d] = Int8Byte(lanes[d * kMaxsimLanes + t] / unit, &encoded->clamped);
-        squares += (row[d] - kInt8Zero) * (row[d] - kInt8Zero);
-      }
+      for (size_t d = 0; d < dim; d++) squares += (row[d] - kInt8Zero) * (row[d] - kInt8Zero);
       std::memset(row + dim, kInt8Zero, row_bytes - dim);
-      longest = std::max(longest, static_cast<double>(squares) * unit * unit);
-      if (per_token) std::memcpy(scales + (first + t) * sizeof(unit), &unit, sizeof(unit));
+      longest = std::max(longest, static_cast<double>(squares) * kept * kept);
+      if (per_token) std::memcpy(scales + (first + t) * sizeof(kept), &kept, sizeof(kept));
     }
   }
   encoded->longest =
@@ -239,6 +292,47 @@ float LargestStoredMagnitude(const float* tokens, size_t token_count, size_t dim
     }
   }
   return largest + not_finite;
+}
+
+Int8Range::Int8Range(float largest) : largest_(largest) {}
+
+void Int8Range::Add(const float* tokens, size_t token_count, size_t dim) {
+  if (!(largest_ > 0)) return;
+  const float bins = static_cast<float>(kBins) / largest_;
+  float lanes[kMaxDim * kMaxsimLanes];
+  for (size_t first = 0; first < token_count; first += kMaxsimLanes) {
+    const size_t count = std::min<size_t>(kMaxsimLanes, token_count - first);
+    TokensToLanes(tokens + first * dim, count, dim, lanes);
+    RotateLanes(lanes, dim);
+    for (size_t d = 0; d < dim; d++) {
+      for (size_t t = 0; t < count; t++) {
+        const float bin = std::fabs(lanes[d * kMaxsimLanes + t]) * bins;
+        counts_[std::min(static_cast<size_t>(bin), kBins - 1)]++;
+      }
+    }
+  }
+}
+
+float Int8Range::Best() const {
+  // From a sixteenth of the largest up, in steps of a 64th.
+  constexpr size_t kSteps = 64, kFirst = 4;
+  double least = INFINITY;
+  float best = 0;
+  for (size_t step = kFirst; step <= kSteps; step++) {
+    const double range = static_cast<double>(largest_) * static_cast<double>(step) / kSteps;
+    const double rounding = (range / 127) * (range / 127) / 12;
+    double change = 0;
+    for (size_t bin = 0; bin < kBins; bin++) {
+      const double value = largest_ * (static_cast<double>(bin) + 0.5) / kBins;
+      const double beyond = value > range ? value - range : 0;
+      change += static_cast<double>(counts_[bin]) * (beyond > 0 ? beyond * beyond : rounding);
+    }
+    if (change < least && change > 0) {
+      least = change;
+      best = static_cast<float>(range);
+    }
+  }
+  return best;
 }
 
 }  // namespace maxsim

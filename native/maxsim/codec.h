@@ -74,6 +74,22 @@ void DecodeTokens(const TokenFormat& format, const uint8_t* block, size_t token_
 // what a scale is chosen from.
 float LargestStoredMagnitude(const float* tokens, size_t token_count, size_t dim);
 
+// Components of tokens as int8 would hold them, counted by magnitude.
+class Int8Range {
+ public:
+  // `largest` is the largest magnitude of all that will be added.
+  explicit Int8Range(float largest);
+  void Add(const float* tokens, size_t token_count, size_t dim);
+  // The range for which clamping and rounding together change the tokens least, in squares: at most
+  // `largest`, and 0 when nothing was added.
+  float Best() const;
+
+ private:
+  static constexpr size_t kBins = 4096;
+  float largest_;
+  uint64_t counts_[kBins] = {};
+};
+
 }  // namespace maxsim
 
 #endif  // MAXSIM_MAXSIM_CODEC_H_

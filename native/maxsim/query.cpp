@@ -111,10 +111,18 @@ const PreparedQuery::Int8Face& PreparedQuery::MakeInt8() const {
           std::memcpy(to, quantised + d, 4);
         }
         int32_t squares = 0;  // < 2^14 * 2^10
-        for (size_t d = 0; d < dim_; d++) squares += quantised[d] * quantised[d];
+        double exact = 0, product = 0;
+        for (size_t d = 0; d < dim_; d++) {
+          squares += quantised[d] * quantised[d];
+          exact += static_cast<double>(values[d]) * values[d];
+          product += static_cast<double>(values[d]) * quantised[d];
+        }
         face.lengths[token] = LengthOf(squares);
         face.bias[token] = -128 * sum;  // documents are stored + 128
-        face.scale[token] = largest / limit;
+        // Not largest / limit: the scale with which the token's product with itself is right. What
+        // rounding has changed along the token would otherwise be in its products with all tokens
+        // like it, which are the ones that win.
+        face.scale[token] = static_cast<float>(exact / product);
       }
     }
   });

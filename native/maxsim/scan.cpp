@@ -72,7 +72,7 @@ std::vector<float> Scanner::Rest(float longest, float largest_factor) const {
       const double unit = integers ? int8.factor[token] : 1;
       sum += unit * (static_cast<double>(lengths[token]) * longest + rounding * largest_factor);
     }
-    rest[block] = static_cast<float>(sum * kRoundUp) + std::numeric_limits<float>::min();
+    rest[block] = static_cast<float>(sum * kRoundUp);
   }
   // A score and the part of it that is known when a document is given up are rounded apart: at every
   // block, at the four steps of the tree, and where products and factors are (fold.h), each by 2^-24

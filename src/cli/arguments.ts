@@ -20,6 +20,27 @@ export function positiveNumber(value: string): number {
   return number;
 }
 
+/** A share: from 0 to 1. */
+export function share(value: string): number {
+  const number = Number(value);
+  if (value.trim() === '' || !(number >= 0 && number <= 1)) {
+    throw new InvalidArgumentError('It must be a number from 0 to 1.');
+  }
+  return number;
+}
+
+/** "a,b" as some of the choices. */
+export function someOf<T extends string>(choices: readonly T[]): (value: string) => T[] {
+  return (value) =>
+    value.split(',').map((part) => {
+      const choice = choices.find((one) => one === part.trim());
+      if (choice === undefined) {
+        throw new InvalidArgumentError(`It must be some of ${choices.join(',')}.`);
+      }
+      return choice;
+    });
+}
+
 /** "a,b" as ['a', 'b']; ids that hold a comma go through a candidates file. */
 export function idList(value: string): string[] {
   const ids = value

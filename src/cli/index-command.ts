@@ -1,6 +1,6 @@
 /** `maxsim index`: streams sources into an index, batch by durable batch, and goes on where it was. */
 import { type Command, Option } from 'commander';
-import { MaxSimError } from '../maxsim.js';
+import { CODECS, type CodecName, Index, MaxSimError } from '../maxsim.js';
 import { integer } from './arguments.js';
 import { Indexing, type IndexingReport, type Refused } from './indexing.js';
 import { Interrupt } from './interrupt.js';
@@ -14,11 +14,12 @@ import {
   renderFacts,
 } from './output.js';
 import { Progress } from './progress.js';
+import { learnCodec } from './recode.js';
 import { openSource, type Source } from './source.js';
 
 type IndexCommandOptions = {
   model?: string;
-  codec?: 'int8' | 'f32';
+  codec?: CodecName;
   threads?: number;
   batch: number;
   json: boolean;
@@ -48,8 +49,8 @@ export function addIndexCommand(program: Command): void {
     .addOption(
       new Option(
         '--codec <codec>',
-        'how tokens are stored, fixed at creation (default: int8)',
-      ).choices(['int8', 'f32']),
+        'how tokens are stored, chosen at creation (default: int8)',
+      ).choices(CODECS),
     )
     .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
     .option('--batch <n>', 'documents per commit', integer(1, 100_000), 64)
@@ -74,9 +75,10 @@ async function runIndex(
     say('stopping; nothing that was committed is lost, ^C again ends at once'),
   );
   try {
+    const stored = codec === undefined ? undefined : await whileIndexing(directory, codec);
     await using engine = await openEngine(directory, {
       ...(model === undefined ? {} : { model }),
-      ...(codec === undefined ? {} : { codec }),
+      ...(stored === undefined ? {} : { codec: stored }),
       ...(threads === undefined ? {} : { threads }),
     });
     const bar = new Progress({ unit: 'documents', json });
@@ -105,6 +107,9 @@ async function runIndex(
     });
     const report = await indexing.run(sources).finally(() => bar.end());
     progress = undefined;
+    if (codec !== undefined && codec !== stored && !interrupt.signal.aborted) {
+      await learnCodec(engine.index, codec, { json, signal: interrupt.signal, say });
+    }
     const { documents, tokens, sizeBytes } = engine.index.stats();
     const interrupted = interrupt.exitCode !== null;
     // Without what was read but abandoned.
@@ -134,6 +139,21 @@ async function runIndex(
   } finally {
     interrupt.release();
     if (interrupt.exitCode !== null) process.exitCode = interrupt.exitCode;
+  }
+}
+
+/**
+ * A residual codec learns from all documents, so they are stored as f16 until the last one is there:
+ * the codec to index with.
+ */
+async function whileIndexing(directory: string, codec: CodecName): Promise<CodecName> {
+  if (codec !== 'r4' && codec !== 'r2' && codec !== 'r1') return codec;
+  try {
+    await using index = await Index.open(directory, { mode: 'read' });
+    return index.codec.name === 'f16' ? 'f16' : codec;
+  } catch (error) {
+    if (!(error instanceof MaxSimError) || error.code !== 'NOT_AN_INDEX') throw error;
+    return 'f16';
   }
 }
 

@@ -1,6 +1,6 @@
 /** `maxsim inspect`: what an index holds, and where its bytes go. */
 import type { Command } from 'commander';
-import { Index, MaxSimError } from '../maxsim.js';
+import { type CodecInfo, Index, MaxSimError } from '../maxsim.js';
 import {
   formatBytes,
   formatCount,
@@ -61,14 +61,13 @@ function printIndex(index: Index, json: boolean): void {
     return;
   }
   const { model, ...recipe } = encoder?.recipe ?? {};
-  const scale = codec.scale === null ? 'not chosen yet' : `scale ${codec.scale.toPrecision(6)}`;
   printLine(
     renderFacts([
       ['directory', directory],
       ['generation', formatCount(stats.generation)],
       ['documents', `${formatCount(stats.documents)} (${formatCount(stats.deadDocuments)} dead)`],
       ['tokens', `${formatCount(stats.tokens)} of dim ${dim}`],
-      ['codec', codec.name === 'int8' ? `int8, ${scale}` : codec.name],
+      ['codec', describe(codec)],
       ['model', encoder === null ? '(none: vectors of the caller)' : String(model)],
       ['size', `${formatBytes(stats.sizeBytes)}${perToken(bytesPerToken)}`],
     ]),
@@ -128,9 +127,18 @@ const KINDS: Readonly<Record<string, string>> = {
   idTable: 'id table',
   records: 'texts and payloads',
   tombstones: 'tombstones',
+  codebook: 'centroids',
   manifest: 'manifest',
   other: 'headers, alignment',
 };
+
+function describe({ name, scale, centroids, trainedTokens }: CodecInfo): string {
+  if (name === 'int8') {
+    return `int8, ${scale === null ? 'scale not chosen yet' : `scale ${scale.toPrecision(6)}`}`;
+  }
+  if (centroids === undefined || trainedTokens === undefined) return name;
+  return `${name}, ${formatCount(centroids)} centroids learned from ${formatCount(trainedTokens)} tokens`;
+}
 
 function perToken(bytes: number | null): string {
   return bytes === null ? '' : `, token vectors ${bytes.toFixed(1)} bytes a token`;

@@ -6,11 +6,13 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { MaxSimError } from '../maxsim.js';
+import { addCalibrateCommand } from './calibrate.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
 import { addIndexCommand } from './index-command.js';
 import { addInspectCommand } from './inspect.js';
 import { paintError } from './output.js';
+import { addRecodeCommand } from './recode.js';
 import { addRerankCommand } from './rerank.js';
 import { addSearchCommand } from './search.js';
 
@@ -31,7 +33,9 @@ function createProgram(): Command {
   addIndexCommand(program);
   addSearchCommand(program);
   addRerankCommand(program);
+  addRecodeCommand(program);
   addInspectCommand(program);
+  addCalibrateCommand(program);
   addDoctorCommand(program);
   addDemoCommand(program);
   return program;

@@ -2,30 +2,23 @@
  * One commit: changes in, the next generation out, durable or not there at all. New files are written
  * under names never used before; the rename of the manifest is the moment at which they count.
  */
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MaxSimError } from '../errors.js';
 import {
   loadAddon,
+  type NativeCodebook,
   type NativeSnapshot,
   nativeAsync,
   type SegmentEntry,
+  type TaskLimits,
   UNKNOWN_REF,
-  type VectorFormat,
 } from '../runtime/addon.js';
+import { bitsOf, isResidual, type StoredCodec, type Training } from './codec.js';
 import type { PreparedDocument } from './document.js';
-import {
-  MANIFEST_FILE,
-  type Manifest,
-  readManifest,
-  SEGMENT_NAME,
-  TOMBSTONE_NAME,
-  writeManifest,
-} from './manifest.js';
+import { filesOf, formatOf, type Generation, openGeneration, removeFiles } from './generation.js';
+import { type Manifest, readManifest, writeManifest } from './manifest.js';
 import { planMerge } from './merge-policy.js';
-
-/** A generation and its data. */
-export type Generation = { manifest: Manifest; snapshot: NativeSnapshot };
+import { chooseScale, sampleOf } from './scale.js';
 
 export type Changes = {
   add: readonly PreparedDocument[];
@@ -33,6 +26,7 @@ export type Changes = {
   delete: readonly string[];
   /** Merge everything into one segment. */
   compact: boolean;
+  training: Training;
 };
 
 export type CommitCounts = {
@@ -52,32 +46,6 @@ export type Committed = {
 /** Set on the error of a commit of which it is unknown whether it survives a power loss. */
 export class UncertainCommit extends MaxSimError {}
 
-// Room for longer vectors to come, in an index of vectors that are not unit-length.
-const HEADROOM = 1.1;
-// Fewer tokens say too little about the largest component to come.
-const ENOUGH_TOKENS = 4096;
-
-/** The scale that an index without documents would use. */
-export const DEFAULT_INT8_SCALE = Math.fround(1 / 127);
-
-export function formatOf(manifest: Manifest): VectorFormat {
-  return {
-    codec: manifest.codec.name,
-    scale: manifest.codec.scale ?? DEFAULT_INT8_SCALE,
-    dim: manifest.dim,
-  };
-}
-
-export async function openGeneration(
-  directory: string,
-  manifest: Manifest,
-  previous: NativeSnapshot | null,
-): Promise<Generation> {
-  const spec = { ...formatOf(manifest), segments: manifest.segments };
-  const snapshot = await nativeAsync(() => loadAddon().openSnapshot(directory, spec, previous));
-  return { manifest, snapshot };
-}
-
 /**
  * Applies `changes`; `next` is null when there was nothing to do. `obsolete` lists the files that no
  * manifest needs any more, to be removed once nobody starts from the old generation. On failure the old generation stays
@@ -96,11 +64,31 @@ export async function commit(
   }
 }
 
+/**
+ * Stores every document in another codec, as one generation, like `commit`. The vectors are those that
+ * are stored, so what the present codec has lost stays lost.
+ */
+export async function recode(
+  directory: string,
+  current: Generation,
+  codec: StoredCodec,
+  training: Training,
+  limits: TaskLimits,
+): Promise<Committed> {
+  const attempt = new Attempt(directory, current);
+  try {
+    return await attempt.recode(codec, training, limits);
+  } catch (error) {
+    throw await attempt.undo(error);
+  }
+}
+
 class Attempt {
   private readonly generation: number;
   private readonly written: string[] = [];
   private manifest: Manifest;
-  private opened: NativeSnapshot | null = null;
+  private codebook: NativeCodebook | null;
+  private opened: Generation | null = null;
   private manifestTouched = false;
 
   constructor(
@@ -108,6 +96,7 @@ class Attempt {
     private readonly current: Generation,
   ) {
     this.manifest = current.manifest;
+    this.codebook = current.codebook;
     this.generation = current.manifest.generation + 1;
   }
 
@@ -129,19 +118,61 @@ class Attempt {
       else counts.unknownIds.push(id);
     }
     this.manifest = { ...this.manifest, generation: this.generation };
-    if (changes.add.length > 0) counts.clippedComponents = await this.writeSegment(changes.add);
+    if (changes.add.length > 0) {
+      counts.clippedComponents = await this.writeSegment(changes.add, changes.training);
+    }
     await this.bury(refs.filter((ref) => ref !== UNKNOWN_REF));
     await this.open();
     await this.merge(changes.compact);
     if (this.written.length === 0 && this.sameSegments()) {
-      this.opened?.close();
+      this.opened?.snapshot.close();
       return { next: null, counts, obsolete: [] };
     }
+    return await this.publish(counts);
+  }
+
+  async recode(codec: StoredCodec, training: Training, limits: TaskLimits): Promise<Committed> {
+    const addon = loadAddon();
+    const { snapshot, manifest } = this.current;
+    const { dim } = manifest;
+    this.manifest = { ...manifest, generation: this.generation, codec };
+    this.codebook = null;
+    let clippedComponents = 0;
+    if (manifest.segments.length > 0) {
+      if (isResidual(codec.name)) {
+        await this.train(snapshot, training, limits);
+      } else if (codec.scale === null) {
+        const scale = await chooseScale(await sampleOf(snapshot), dim);
+        this.manifest = { ...this.manifest, codec: { ...codec, scale } };
+      }
+      const file = this.nextFile();
+      const { clipped, ...summary } = await nativeAsync(() =>
+        addon.recodeSegments(
+          join(this.directory, file),
+          snapshot,
+          formatOf(this.manifest, this.codebook),
+        ),
+      );
+      clippedComponents = clipped;
+      this.manifest = { ...this.manifest, segments: [toEntry(file, summary)] };
+    }
+    await this.open();
+    return await this.publish({
+      added: 0,
+      replaced: 0,
+      deleted: 0,
+      unknownIds: [],
+      clippedComponents,
+    });
+  }
+
+  /** The rename of the manifest: from then on the new generation counts. */
+  private async publish(counts: CommitCounts): Promise<Committed> {
     this.manifestTouched = true;
     await writeManifest(this.directory, this.manifest);
     const needed = filesOf(this.manifest);
     return {
-      next: { manifest: this.manifest, snapshot: this.opened as NativeSnapshot },
+      next: { ...(this.opened as Generation), manifest: this.manifest },
       counts,
       obsolete: [...filesOf(this.current.manifest), ...this.written].filter(
         (file) => !needed.has(file),
@@ -151,7 +182,7 @@ class Attempt {
 
   /** Removes what was written, unless the manifest on disk lists it already. */
   async undo(error: unknown): Promise<unknown> {
-    this.opened?.close();
+    this.opened?.snapshot.close();
     if (!this.manifestTouched) {
       await removeFiles(this.directory, this.written);
       return error;
@@ -173,10 +204,15 @@ class Attempt {
     );
   }
 
-  private async writeSegment(documents: readonly PreparedDocument[]): Promise<number> {
+  private async writeSegment(
+    documents: readonly PreparedDocument[],
+    training: Training,
+  ): Promise<number> {
     const addon = loadAddon();
     const vectors = documents.map((document) => document.vectors);
-    if (this.manifest.codec.scale === null) {
+    if (this.manifest.codec.codebook === null) {
+      await this.train(vectors, training, {});
+    } else if (this.manifest.codec.scale === null) {
       const scale = await chooseScale(vectors, this.manifest.dim);
       this.manifest = { ...this.manifest, codec: { ...this.manifest.codec, scale } };
     }
@@ -184,7 +220,7 @@ class Attempt {
     const { clipped, ...entry } = await nativeAsync(() =>
       addon.writeSegment(
         join(this.directory, file),
-        formatOf(this.manifest),
+        formatOf(this.manifest, this.codebook),
         documents.map((document) => document.id),
         vectors,
         documents.map((document) => document.record),
@@ -192,6 +228,35 @@ class Attempt {
     );
     this.append(file, entry);
     return clipped;
+  }
+
+  private async train(
+    vectors: readonly Float32Array[] | NativeSnapshot,
+    { centroids, seed }: Training,
+    limits: TaskLimits,
+  ): Promise<void> {
+    const addon = loadAddon();
+    const { dim, codec } = this.manifest;
+    const options = { bits: bitsOf(codec.name), dim, centroids, seed };
+    let codebook: NativeCodebook;
+    try {
+      codebook = await nativeAsync(() => addon.trainCodebook(vectors, options, limits));
+    } catch (error) {
+      if (!(error instanceof MaxSimError) || error.code !== 'INVALID_ARGUMENT') throw error;
+      throw new MaxSimError(
+        'INVALID_ARGUMENT',
+        `The ${codec.name} codec learns its centroids from the documents that are there when it is chosen. ${error.message} Add more documents at once, or store them as f16 and change the codec with recode when all are there.`,
+        { cause: error },
+      );
+    }
+    const file = `codebook-${String(this.generation).padStart(8, '0')}.maxsim`;
+    this.written.push(file);
+    await nativeAsync(() => addon.writeCodebook(join(this.directory, file), codebook));
+    this.codebook = codebook;
+    this.manifest = {
+      ...this.manifest,
+      codec: { ...codec, codebook: { file, crc: codebook.crc } },
+    };
   }
 
   /** Marks documents dead; a segment of which none is left goes away altogether. */
@@ -243,7 +308,11 @@ class Attempt {
       if (plan === null) return;
       const file = this.nextFile();
       const { clipped: _, ...summary } = await nativeAsync(() =>
-        loadAddon().mergeSegments(join(this.directory, file), this.opened as NativeSnapshot, plan),
+        loadAddon().mergeSegments(
+          join(this.directory, file),
+          (this.opened as Generation).snapshot,
+          plan,
+        ),
       );
       const merged = new Set(plan);
       this.manifest = {
@@ -259,13 +328,11 @@ class Attempt {
 
   private async open(): Promise<void> {
     const previous = this.opened;
-    const { snapshot } = await openGeneration(
-      this.directory,
-      this.manifest,
-      previous ?? this.current.snapshot,
-    );
-    this.opened = snapshot;
-    previous?.close();
+    this.opened = await openGeneration(this.directory, this.manifest, {
+      ...(previous ?? this.current),
+      codebook: this.codebook,
+    });
+    previous?.snapshot.close();
   }
 
   private nextFile(): string {
@@ -289,57 +356,4 @@ type SegmentSizes = { documents: number; tokens: number; headerCrc: number };
 
 function toEntry(file: string, { documents, tokens, headerCrc }: SegmentSizes): SegmentEntry {
   return { file, documents, tokens, headerCrc };
-}
-
-async function chooseScale(vectors: readonly Float32Array[], dim: number): Promise<number> {
-  const largest = await nativeAsync(() => loadAddon().largestMagnitude(vectors, dim));
-  const tokens = vectors.reduce((sum, values) => sum + values.length / dim, 0);
-  // Not finite: writing the segment refuses it, naming the document.
-  if (!(largest > 0) || largest === Number.POSITIVE_INFINITY) return DEFAULT_INT8_SCALE;
-  // Vectors longer than 1 are refused beyond the range, so theirs needs room to grow. Unit-length ones
-  // are clamped there, and a rare clamped tip costs less than wider steps for all.
-  if (largest > 1) return Math.fround((largest * HEADROOM) / 127);
-  // Rotated unit vectors are spread like normal variables of deviation 1 / sqrt(dim): a few tokens
-  // say little about the largest that will come, five deviations do.
-  // Shorter vectors are spread as much less: none is longer than sqrt(dim) times its largest component.
-  const length = Math.min(1, largest * Math.sqrt(dim));
-  const expected = tokens < ENOUGH_TOKENS ? (5 / Math.sqrt(dim)) * length : 0;
-  const range = Math.min(1, Math.max(largest, expected));
-  return Math.max(2 ** -126, Math.fround(range / 127));
-}
-
-export function filesOf(manifest: Manifest): Set<string> {
-  return new Set(
-    manifest.segments.flatMap(({ file, dead }) =>
-      dead === undefined ? [file] : [file, dead.file],
-    ),
-  );
-}
-
-/** Removes files of ours that no generation needs. What cannot be removed now will be later. */
-export async function removeFiles(directory: string, files: Iterable<string>): Promise<void> {
-  for (const file of files) {
-    try {
-      await loadAddon().removeFile(join(directory, file));
-    } catch {
-      // Harmless: no manifest lists it, and the next open in write mode tries again.
-    }
-  }
-}
-
-const TEMPORARY = /\.tmp-\d+$/;
-
-/** What an interrupted commit left behind; foreign files are not ours to touch. */
-export async function removeOrphans(directory: string, manifest: Manifest): Promise<void> {
-  const needed = filesOf(manifest);
-  const entries = await readdir(directory);
-  await removeFiles(
-    directory,
-    entries.filter((name) => isOurs(name) && name !== MANIFEST_FILE && !needed.has(name)),
-  );
-}
-
-export function isOurs(name: string): boolean {
-  const final = name.replace(TEMPORARY, '');
-  return final === MANIFEST_FILE || SEGMENT_NAME.test(final) || TOMBSTONE_NAME.test(final);
 }

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { LIMITS } from '../check.js';
 import { MaxSimError } from '../errors.js';
 import { loadAddon, nativeAsync, type SegmentEntry } from '../runtime/addon.js';
-import type { CodecName } from '../types.js';
+import { CODECS, type CodecName } from '../types.js';
+import { isCodec, isResidual, isScale, type StoredCodec } from './codec.js';
 
 export const MANIFEST_FILE = 'manifest.json';
 const FORMAT = 'maxsim-index';
@@ -17,9 +18,6 @@ export type EncoderIdentity = {
   fingerprint: string;
   recipe: Readonly<Record<string, unknown>>;
 };
-
-/** `scale` is null until the first commit chooses it; 1 for f32. */
-export type StoredCodec = { name: CodecName; scale: number | null };
 
 export type Manifest = {
   generation: number;
@@ -31,6 +29,7 @@ export type Manifest = {
 
 /** Segments and tombstones are named by the commit that wrote them, so no name is used twice. */
 export const SEGMENT_NAME = /^segment-\d{8,}-\d+\.maxsim$/;
+export const CODEBOOK_NAME = /^codebook-\d{8,}\.maxsim$/;
 export const TOMBSTONE_NAME = /^segment-\d{8,}-\d+\.maxsim\.\d+\.dead$/;
 
 export function serializeManifest(manifest: Manifest): Buffer {
@@ -151,16 +150,28 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
   }
 
   const codec = object('codec', value['codec']);
-  exact(codec, 'codec.', ['name', 'scale']);
-  const { name, scale } = codec;
-  if (name !== 'int8' && name !== 'f32') fail('codec.name', '"int8" or "f32"', name);
+  const { name, scale, codebook } = codec;
+  if (!isCodec(name)) fail('codec.name', `one of ${CODECS.join(', ')}`, name);
+  const stored: StoredCodec = { name: name as CodecName, scale: scale as number | null };
+  exact(codec, 'codec.', ['name', 'scale', ...(isResidual(stored.name) ? ['codebook'] : [])]);
   const usable =
-    name === 'f32'
+    name !== 'int8'
       ? scale === 1
       : scale === null
         ? segments.length === 0
         : typeof scale === 'number' && isScale(scale);
   if (!usable) fail('codec.scale', 'the scale of the codec', scale);
+  if (isResidual(stored.name)) {
+    if (codebook === null && segments.length === 0) stored.codebook = null;
+    else {
+      const found = object('codec.codebook', codebook);
+      exact(found, 'codec.codebook.', ['file', 'crc']);
+      stored.codebook = {
+        file: matching('codec.codebook.file', found['file'], CODEBOOK_NAME),
+        crc: integer('codec.codebook.crc', found['crc'], 0, 0xffffffff),
+      };
+    }
+  }
 
   let encoder: EncoderIdentity | null = null;
   if (value['encoder'] !== null) {
@@ -174,15 +185,10 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
   return {
     generation,
     dim,
-    codec: { name: name as CodecName, scale: scale as number | null },
+    codec: stored,
     encoder,
     segments,
   };
-}
-
-/** A positive, normal float that survives the trip through 32 bits, with 128 steps still finite. */
-export function isScale(scale: number): boolean {
-  return Math.fround(scale) === scale && scale >= 2 ** -126 && scale < 2 ** 120;
 }
 
 function checksum(bytes: Uint8Array): string {

@@ -4,29 +4,25 @@
  */
 import { mkdir, readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { checkInteger, checkOptions, checkPositive, checkString, LIMITS } from '../check.js';
+import { checkInteger, checkOptions, checkString, LIMITS } from '../check.js';
 import { invalid, MaxSimError } from '../errors.js';
 import { loadAddon, type NativeLock, native, nativeAsync } from '../runtime/addon.js';
-import type { CodecName } from '../types.js';
-import { type Generation, isOurs, openGeneration, removeOrphans } from './commit.js';
+import { type CodecOption, checkCodec, codecOf } from './codec.js';
+import { type Generation, isOurs, openGeneration, removeOrphans } from './generation.js';
 import {
   type EncoderIdentity,
-  isScale,
   MANIFEST_FILE,
   type Manifest,
   readManifest,
   writeManifest,
 } from './manifest.js';
 
-/** 'int8' chooses its range at the first commit; `range` fixes it: components beyond it are refused. */
-export type CodecOption = CodecName | { name: 'int8'; range?: number };
-
 export type IndexOptions = {
   /** 'write' takes the index's lock; 'read' takes none and writes nothing. Default: 'write'. */
   mode?: 'write' | 'read';
   /** Values per token vector, 8 to 1,024. Required to create an index, checked otherwise. */
   dim?: number;
-  /** Fixed at creation, checked otherwise. Default: 'int8'. */
+  /** Chosen at creation, checked otherwise; `recode` changes it. Default: 'int8'. */
   codec?: CodecOption;
   /** Which encoder makes the vectors. Fixed at creation, its fingerprint checked otherwise. */
   encoder?: EncoderIdentity;
@@ -62,21 +58,6 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
   };
 }
 
-function checkCodec(codec: unknown): void {
-  if (codec === 'int8' || codec === 'f32') return;
-  if (typeof codec !== 'object')
-    throw invalid('codec', "'int8', 'f32' or { name: 'int8', range }", codec);
-  const { name, range } = checkOptions<{ name: 'int8'; range?: number }>(
-    'codec',
-    codec as { name: 'int8' },
-    ['name', 'range'],
-  );
-  if (name !== 'int8') throw invalid('codec.name', "'int8'", name);
-  if (range !== undefined && !isScale(toScale(checkPositive('codec.range', range)))) {
-    throw invalid('codec.range', 'within the range of 32-bit floats', range);
-  }
-}
-
 function checkEncoder(encoder: unknown): void {
   const { fingerprint, recipe } = checkOptions<EncoderIdentity>(
     'encoder',
@@ -91,16 +72,6 @@ function checkEncoder(encoder: unknown): void {
   }
 }
 
-function toScale(range: number): number {
-  return Math.fround(range / 127);
-}
-
-function codecOf(option: CodecOption): Manifest['codec'] {
-  if (option === 'f32') return { name: 'f32', scale: 1 };
-  const range = typeof option === 'string' ? undefined : option.range;
-  return { name: 'int8', scale: range === undefined ? null : toScale(range) };
-}
-
 /** Throws MODEL_MISMATCH naming every field in which the index is not what was asked for. */
 function checkIdentity(path: string, manifest: Manifest, options: Identity): void {
   const differences: string[] = [];
@@ -111,7 +82,7 @@ function checkIdentity(path: string, manifest: Manifest, options: Identity): voi
     const { name, scale } = codecOf(options.codec);
     const stored = manifest.codec;
     if (name !== stored.name) differences.push(`codec ${stored.name}, not ${name}`);
-    else if (scale !== null && scale !== stored.scale) {
+    else if (name === 'int8' && scale !== null && scale !== stored.scale) {
       differences.push(
         `codec range ${stored.scale === null ? 'not chosen yet' : stored.scale * 127}, not ${scale * 127}`,
       );
@@ -141,11 +112,12 @@ export async function openNewest(
     if (current !== null) {
       // A directory that was made anew may have any generation: compare all of it.
       if (JSON.stringify(manifest) === JSON.stringify(current.manifest)) return null;
-      const { dim, codec, encoder } = current.manifest;
-      checkIdentity(path, manifest, { dim, codec: codec.name, ...(encoder && { encoder }) });
+      // The codec may have changed: a writer has called recode.
+      const { dim, encoder } = current.manifest;
+      checkIdentity(path, manifest, { dim, ...(encoder && { encoder }) });
     }
     try {
-      return await openGeneration(path, manifest, current?.snapshot ?? null);
+      return await openGeneration(path, manifest, current);
     } catch (error) {
       const newer = await readManifest(path);
       // The same generation again: it is broken, not on the move.

@@ -1,8 +1,49 @@
-/** Around one scoring call: which ids are known, how long it may take, where its scores belong. */
-import { checkPositive } from '../check.js';
+/** Around scoring calls: which ids are known, how long they may take, where their scores belong. */
+import { checkArray, checkOptions, checkPositive } from '../check.js';
 import { invalid, MaxSimError } from '../errors.js';
-import { loadAddon, nativeAsync, type TaskLimits, UNKNOWN_REF } from '../runtime/addon.js';
+import { type QueryVectors, toQuery } from '../maxsim/query.js';
+import {
+  loadAddon,
+  type NativeCancel,
+  type NativeQuery,
+  type NativeRankings,
+  type NativeSnapshot,
+  nativeAsync,
+  type TaskLimits,
+  UNKNOWN_REF,
+  type VectorFormat,
+} from '../runtime/addon.js';
 import type { CodecName } from '../types.js';
+
+/** One query, flat `tokens * dim` values or prepared, and the documents it is asked about. */
+export type RankRequest = { query: Float32Array | QueryVectors; ids: readonly string[] };
+
+export type RankOptions = {
+  /** How many documents to keep of each request. Default: 10. */
+  topK?: number;
+  /**
+   * Give up a document between two passes of the query (of 32 tokens, or 16) when it cannot reach the
+   * topK-th best any more. The ranking is the same. Default: true.
+   */
+  earlyExit?: boolean;
+  signal?: AbortSignal;
+  /** Gives up with ABORTED after this many milliseconds. */
+  deadlineMs?: number;
+};
+
+export type RankResult = {
+  /** Best first; equal scores in the order of the ids. */
+  hits: { id: string; score: number }[];
+  unknownIds: string[];
+  /** Documents that were given up early: they cannot be among the hits. */
+  skipped: number;
+};
+
+export type ScoreResult = {
+  /** One per id, in their order; NaN for an unknown one. */
+  scores: Float32Array;
+  unknownIds: string[];
+};
 
 /** Known refs in order; `places[i]` is the place of the i-th one's id, null when all are known. */
 export type ResolvedIds = { known: Uint32Array; places: Uint32Array | null; unknownIds: string[] };
@@ -29,48 +70,164 @@ export function spread(
   return all;
 }
 
+/** Requests as the addon takes them: the known documents of all, back to back. */
+export type Batch = {
+  requests: { ids: readonly string[]; resolved: ResolvedIds }[];
+  queries: NativeQuery[];
+  refs: Uint32Array;
+  counts: Uint32Array;
+  format: VectorFormat;
+};
+
+/** Throws INVALID_ARGUMENT, INVALID_VECTORS, MODEL_MISMATCH. */
+export function toBatch(
+  requests: readonly RankRequest[],
+  dim: number,
+  format: VectorFormat,
+  find: (ids: readonly string[]) => Uint32Array,
+): Batch {
+  const queries: NativeQuery[] = [];
+  const resolved = checkArray('requests', requests).map((request, i) => {
+    const { query, ids } = checkOptions<RankRequest>(`requests[${i}]`, request as RankRequest, [
+      'query',
+      'ids',
+    ]);
+    queries.push(toQuery(query, dim));
+    return { ids, resolved: resolveRefs(ids, find(ids)) };
+  });
+  const counts = Uint32Array.from(resolved, (one) => one.resolved.known.length);
+  let offset = 0;
+  const refs = new Uint32Array(counts.reduce((sum, count) => sum + count, 0));
+  for (const { resolved: one } of resolved) {
+    refs.set(one.known, offset);
+    offset += one.known.length;
+  }
+  return { requests: resolved, queries, refs, counts, format };
+}
+
+export async function scoreBatch(
+  snapshot: NativeSnapshot,
+  batch: Batch,
+  limits: TaskLimits,
+): Promise<ScoreResult[]> {
+  const { queries, refs, counts } = batch;
+  const scores = isShort(snapshot, batch)
+    ? snapshot.score(queries, refs, counts)
+    : await snapshot.scoreAsync(queries, refs, counts, limits);
+  let offset = 0;
+  return batch.requests.map(({ ids, resolved: { known, places, unknownIds } }) => {
+    const own = scores.slice(offset, offset + known.length);
+    offset += known.length;
+    return { scores: spread(own, places, ids.length), unknownIds };
+  });
+}
+
+export async function rankBatch(
+  snapshot: NativeSnapshot,
+  batch: Batch,
+  topK: number,
+  earlyExit: boolean,
+  limits: TaskLimits,
+): Promise<RankResult[]> {
+  const { queries, refs, counts } = batch;
+  const rankings: NativeRankings = isShort(snapshot, batch)
+    ? snapshot.rank(queries, refs, counts, topK, earlyExit)
+    : await snapshot.rankAsync(queries, refs, counts, topK, earlyExit, limits);
+  let offset = 0;
+  return batch.requests.map(({ ids, resolved: { places, unknownIds } }, i) => {
+    const hits: { id: string; score: number }[] = [];
+    for (const end = offset + (rankings.counts[i] as number); offset < end; offset++) {
+      const known = rankings.places[offset] as number;
+      const place = places === null ? known : (places[known] as number);
+      hits.push({ id: ids[place] as string, score: rankings.scores[offset] as number });
+    }
+    return { hits, unknownIds, skipped: rankings.skipped[i] as number };
+  });
+}
+
 /**
- * Multiply-adds that each kernel set does in about 0.3 ms on one core (measured, int8; f32 takes four
- * times as long): what may run on the event loop, where handing it over and back would cost as much.
+ * Multiply-adds that each kernel set does in about 0.3 ms on one core (measured, int8): what may run on
+ * the event loop, where handing it over and back would cost as much.
  */
 const SHORT_WORK: Readonly<Record<string, number>> = {
+  avx512bf16: 80e6,
   avx512: 80e6,
   avxvnni: 40e6,
   avx2: 20e6,
   neon: 20e6,
 };
 
+/** How long other codecs take for the same, measured. */
+const RELATIVE_COST: Readonly<Record<CodecName, number>> = {
+  f32: 4,
+  f16: 4.4,
+  bf16: 4.4,
+  'int8-token': 1.1,
+  int8: 1,
+  r4: 1.2,
+  r2: 1.5,
+  r1: 1.5,
+};
+
 let shortWork: number | undefined;
 
-/** Whether scoring these documents is no burden for the event loop. */
-export function isShort(
-  query: { tokenCount: number; dim: number },
-  codec: CodecName,
-  tokenCounts: Uint32Array,
-): boolean {
+/** Whether a batch is no burden for the event loop. */
+function isShort(snapshot: NativeSnapshot, { queries, refs, counts, format }: Batch): boolean {
   shortWork ??= SHORT_WORK[loadAddon().kernels().chosen] ?? 0;
-  const tokens = tokenCounts.reduce((sum, count) => sum + count, 0);
-  return tokens * query.tokenCount * query.dim * (codec === 'f32' ? 4 : 1) <= shortWork;
+  const tokenCounts = snapshot.tokenCounts(refs);
+  let work = 0;
+  let offset = 0;
+  for (const [i, { tokenCount }] of queries.entries()) {
+    let tokens = 0;
+    for (const end = offset + (counts[i] as number); offset < end; offset++) {
+      tokens += tokenCounts[offset] as number;
+    }
+    // A residual codec also needs each query's products with the centroids that occur.
+    const centroids = Math.min(tokens, format.codebook?.centroidCount ?? 0);
+    work += (tokens * RELATIVE_COST[format.codec] + centroids) * tokenCount * format.dim;
+  }
+  return work <= shortWork;
 }
+
+/** Between two looks at how far a task is. */
+const PROGRESS_MS = 200;
 
 /** Runs a task that ends with ABORTED when the signal fires or the time is up. */
 export async function withLimits<T>(
   signal: AbortSignal | undefined,
   deadlineMs: number | undefined,
   run: (limits: TaskLimits) => Promise<T>,
+  onProgress?: (share: number) => void,
 ): Promise<T> {
   if (deadlineMs !== undefined) checkPositive('deadlineMs', deadlineMs);
   const limits: TaskLimits = deadlineMs === undefined ? {} : { deadlineMs };
-  if (signal === undefined) return await nativeAsync(() => run(limits));
-  if (!(signal instanceof AbortSignal)) throw invalid('signal', 'an AbortSignal', signal);
+  if (signal === undefined && onProgress === undefined) return await nativeAsync(() => run(limits));
   const cancel = new (loadAddon().Cancel)();
+  const timer =
+    onProgress === undefined
+      ? undefined
+      : setInterval(() => onProgress(cancel.progress), PROGRESS_MS);
+  try {
+    return await withSignal(signal, cancel, () => run({ ...limits, cancel }));
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+async function withSignal<T>(
+  signal: AbortSignal | undefined,
+  cancel: NativeCancel,
+  run: () => Promise<T>,
+): Promise<T> {
+  if (signal === undefined) return await nativeAsync(run);
+  if (!(signal instanceof AbortSignal)) throw invalid('signal', 'an AbortSignal', signal);
   const abort = () => cancel.cancel();
   if (signal.aborted) {
     throw new MaxSimError('ABORTED', 'The caller aborted the operation.', { cause: signal.reason });
   }
   signal.addEventListener('abort', abort, { once: true });
   try {
-    return await nativeAsync(() => run({ ...limits, cancel }));
+    return await nativeAsync(run);
   } catch (error) {
     if (!signal.aborted || (error as MaxSimError).code !== 'ABORTED') throw error;
     throw new MaxSimError('ABORTED', 'The caller aborted the operation.', { cause: signal.reason });

@@ -1,5 +1,5 @@
 /** What an index holds, in counts and bytes. */
-import type { NativeSnapshot, SegmentStats } from '../runtime/addon.js';
+import type { NativeCodebook, NativeSnapshot, SegmentStats } from '../runtime/addon.js';
 import { type Manifest, serializeManifest } from './manifest.js';
 
 export type IndexStats = {
@@ -16,6 +16,8 @@ export type IndexStats = {
     idTable: number;
     records: number;
     tombstones: number;
+    /** Centroids and weights of a residual codec. */
+    codebook: number;
     manifest: number;
     /** Headers and alignment. */
     other: number;
@@ -23,7 +25,11 @@ export type IndexStats = {
   segments: SegmentStats[];
 };
 
-export function statsOf(manifest: Manifest, snapshot: NativeSnapshot): IndexStats {
+export function statsOf(
+  manifest: Manifest,
+  snapshot: NativeSnapshot,
+  codebook: NativeCodebook | null,
+): IndexStats {
   const segments = snapshot.segments();
   const sum = (value: (segment: SegmentStats) => number): number =>
     segments.reduce((total, segment) => total + value(segment), 0);
@@ -37,14 +43,21 @@ export function statsOf(manifest: Manifest, snapshot: NativeSnapshot): IndexStat
   const files = sum((segment) => segment.sizeBytes);
   const tombstones = sum((segment) => segment.tombstoneBytes);
   const manifestSize = serializeManifest(manifest).length;
+  const codebookSize = codebook?.sizeBytes ?? 0;
   const inSections = Object.values(sections).reduce((a, b) => a + b, 0);
   return {
     generation: manifest.generation,
     documents: snapshot.documentCount,
     deadDocuments: sum((segment) => segment.dead),
     tokens: snapshot.tokenCount,
-    sizeBytes: files + tombstones + manifestSize,
-    bytes: { ...sections, tombstones, manifest: manifestSize, other: files - inSections },
+    sizeBytes: files + tombstones + codebookSize + manifestSize,
+    bytes: {
+      ...sections,
+      tombstones,
+      codebook: codebookSize,
+      manifest: manifestSize,
+      other: files - inSections,
+    },
     segments,
   };
 }

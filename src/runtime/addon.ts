@@ -8,8 +8,30 @@ import { fileURLToPath } from 'node:url';
 import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
 import type { CodecName } from '../types.js';
 
-/** How token vectors are stored. `scale` is 1 for f32; for int8 a value is (byte - 128) * scale. */
-export type VectorFormat = { codec: CodecName; scale: number; dim: number };
+/** What a residual codec has learned: centroids, and the weights of what is left over. */
+export interface NativeCodebook {
+  readonly bits: number;
+  readonly dim: number;
+  readonly centroidCount: number;
+  readonly trainedTokens: number;
+  readonly sizeBytes: number;
+  /** Identifies it. */
+  readonly crc: number;
+}
+
+/**
+ * How token vectors are stored. For int8 a value is (byte - 128) * scale, else `scale` is 1; `codebook`
+ * is that of a residual codec.
+ */
+export type VectorFormat = {
+  codec: CodecName;
+  scale: number;
+  dim: number;
+  codebook?: NativeCodebook;
+};
+
+/** `centroids` of 0: as many as the tokens call for. */
+export type TrainingOptions = { bits: number; dim: number; centroids: number; seed: number };
 
 /** A query prepared for the kernels: about 5 bytes per value, outside the JavaScript heap. */
 export interface NativeQuery {
@@ -18,9 +40,11 @@ export interface NativeQuery {
   readonly bits: number;
 }
 
-/** Ends a task early; the task rejects with ABORTED. */
+/** Ends a task early, which then rejects with ABORTED; and says how far it is. */
 export interface NativeCancel {
   cancel(): void;
+  /** 0 to 1; of training alone. */
+  readonly progress: number;
 }
 
 export type TaskLimits = { cancel?: NativeCancel; deadlineMs?: number };
@@ -63,6 +87,16 @@ export type SegmentStats = {
   };
 };
 
+/** The best of each query's candidates, query after query. */
+export type NativeRankings = {
+  counts: Uint32Array;
+  /** Places among the query's candidates. */
+  places: Uint32Array;
+  scores: Float32Array;
+  /** Per query: documents that were given up between two passes. */
+  skipped: Uint32Array;
+};
+
 export type NativeMatches = { documentTokens: Uint32Array; contributions: Float32Array };
 
 /** What `find` returns for an id that no live document has. */
@@ -74,13 +108,35 @@ export interface NativeSnapshot {
   readonly documentCount: number;
   readonly tokenCount: number;
   find(ids: readonly string[]): Uint32Array;
-  score(query: NativeQuery, refs: Uint32Array): Float32Array;
-  scoreAsync(query: NativeQuery, refs: Uint32Array, limits?: TaskLimits): Promise<Float32Array>;
+  /** The candidates of all queries back to back in `refs`, as many of each as `counts` says. */
+  score(queries: readonly NativeQuery[], refs: Uint32Array, counts: Uint32Array): Float32Array;
+  scoreAsync(
+    queries: readonly NativeQuery[],
+    refs: Uint32Array,
+    counts: Uint32Array,
+    limits?: TaskLimits,
+  ): Promise<Float32Array>;
+  rank(
+    queries: readonly NativeQuery[],
+    refs: Uint32Array,
+    counts: Uint32Array,
+    k: number,
+    earlyExit: boolean,
+  ): NativeRankings;
+  rankAsync(
+    queries: readonly NativeQuery[],
+    refs: Uint32Array,
+    counts: Uint32Array,
+    k: number,
+    earlyExit: boolean,
+    limits?: TaskLimits,
+  ): Promise<NativeRankings>;
   search(
     query: NativeQuery,
     k: number,
+    earlyExit: boolean,
     limits?: TaskLimits,
-  ): Promise<{ refs: Uint32Array; scores: Float32Array }>;
+  ): Promise<{ refs: Uint32Array; scores: Float32Array; skipped: number }>;
   explain(query: NativeQuery, ref: number): NativeMatches;
   ids(refs: Uint32Array): string[];
   /** A copy of the record, or of its first `limit` bytes. */
@@ -135,8 +191,27 @@ export interface Addon {
     snapshot: NativeSnapshot,
     segments: readonly number[],
   ): Promise<SegmentSummary>;
-  /** The largest |x| of all values; NaN when one is not finite. */
-  largestMagnitude(vectors: readonly Float32Array[], dim: number): Promise<number>;
+  /** All live documents in another codec. */
+  recodeSegments(
+    path: string,
+    snapshot: NativeSnapshot,
+    format: VectorFormat,
+  ): Promise<SegmentSummary>;
+  trainCodebook(
+    vectors: readonly Float32Array[] | NativeSnapshot,
+    options: TrainingOptions,
+    limits?: TaskLimits,
+  ): Promise<NativeCodebook>;
+  writeCodebook(path: string, codebook: NativeCodebook): Promise<void>;
+  readCodebook(path: string): Promise<NativeCodebook>;
+  /**
+   * The largest magnitude that int8 would have to hold, NaN when a value is not finite; and the range
+   * for which clamping and rounding change the vectors least; and the length of the longest token.
+   */
+  int8Range(
+    vectors: readonly Float32Array[],
+    dim: number,
+  ): Promise<{ largest: number; best: number; longest: number }>;
   /** Resolves with how many documents are dead. */
   writeTombstones(path: string, documentCount: number, dead: Uint32Array): Promise<number>;
   writeFileDurably(path: string, bytes: Uint8Array): Promise<void>;

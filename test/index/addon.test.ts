@@ -75,6 +75,10 @@ test('no function accepts what it was not made for', async () => {
   const vectors = unitVectors(seeded(3), 2);
   const counts = Uint32Array.of(2);
   const record = new Uint8Array(1);
+  const training = { bits: 4, dim: DIM, centroids: 8, seed: 0 };
+  const codebook = await addon.trainCodebook([unitVectors(seeded(4), 4096)], training);
+  const codebookPath = join(directory, 'codebook');
+  await addon.writeCodebook(codebookPath, codebook);
   // Each call with one argument replaced by every wrong value.
   const calls: [(...args: never[]) => unknown, unknown[]][] = [
     [(...args: never[]) => new addon.Query(...(args as [never, never, never])), [vectors, DIM, 8]],
@@ -90,9 +94,28 @@ test('no function accepts what it was not made for', async () => {
     [addon.openSnapshot, [directory, { ...format, segments: [] }, null]],
     [addon.crc32c, [record]],
     [(...args: never[]) => snapshot.find(...(args as [never])), [['d1']]],
-    [(...args: never[]) => snapshot.score(...(args as [never, never])), [query, refs]],
-    [(...args: never[]) => snapshot.scoreAsync(...(args as [never, never])), [query, refs]],
-    [(...args: never[]) => snapshot.search(...(args as [never, never])), [query, 2]],
+    [
+      (...args: never[]) => snapshot.score(...(args as [never, never, never])),
+      [[query], refs, counts],
+    ],
+    [
+      (...args: never[]) => snapshot.scoreAsync(...(args as [never, never, never])),
+      [[query], refs, counts],
+    ],
+    [
+      (...args: never[]) => snapshot.rank(...(args as [never, never, never, never, never])),
+      [[query], refs, counts, 2, true],
+    ],
+    [
+      (...args: never[]) => snapshot.rankAsync(...(args as [never, never, never, never, never])),
+      [[query], refs, counts, 2, true],
+    ],
+    [(...args: never[]) => snapshot.search(...(args as [never, never, never])), [query, 2, true]],
+    [addon.recodeSegments, [path, snapshot, { ...format, codec: 'f16', scale: 1 }]],
+    [addon.trainCodebook, [[unitVectors(seeded(4), 4096)], training]],
+    [addon.writeCodebook, [path, codebook]],
+    [addon.readCodebook, [codebookPath]],
+    [addon.scoreVectors, [query, { codec: 'r4', scale: 1, dim: DIM, codebook }, vectors, counts]],
     [(...args: never[]) => snapshot.explain(...(args as [never, never])), [query, 1]],
     [(...args: never[]) => snapshot.ids(...(args as [never])), [refs]],
     [(...args: never[]) => snapshot.record(...(args as [never])), [1]],
@@ -145,8 +168,9 @@ test('refs that are out of range or dead are refused one by one', async () => {
   for (const ref of [2, 4, UNKNOWN_REF]) {
     const refs = Uint32Array.of(0, ref);
     for (const run of [
-      () => snapshot.score(query, refs),
-      () => snapshot.scoreAsync(query, refs),
+      () => snapshot.score([query], refs, Uint32Array.of(2)),
+      () => snapshot.scoreAsync([query], refs, Uint32Array.of(2)),
+      () => snapshot.rank([query], refs, Uint32Array.of(2), 1, true),
       () => snapshot.ids(refs),
       () => snapshot.tokenCounts(refs),
       () => snapshot.record(ref),
@@ -166,11 +190,13 @@ test('detached, shared and resizable buffers are read safely or refused', async 
   structuredClone(detached, { transfer: [detached.buffer as ArrayBuffer] });
   expect((await refusal(() => new addon.Query(detached, DIM, 8))).code).toBe('INVALID_VECTORS');
   const query = new addon.Query(unitVectors(seeded(2), 2), DIM, 8);
-  const scores = snapshot.score(query, snapshot.find(ids));
+  const scoresOf = (one: typeof query, refs: Uint32Array) =>
+    snapshot.score([one], refs, Uint32Array.of(refs.length));
+  const scores = scoresOf(query, snapshot.find(ids));
 
   const refs = new Uint32Array(new SharedArrayBuffer(16));
   refs.set(snapshot.find(ids));
-  expect(snapshot.score(query, refs)).toEqual(scores);
+  expect(scoresOf(query, refs)).toEqual(scores);
 
   // Node 20 has resizable buffers, its type definitions have not.
   const Resizable = ArrayBuffer as unknown as new (
@@ -181,14 +207,14 @@ test('detached, shared and resizable buffers are read safely or refused', async 
   const growing = new Float32Array(buffer);
   growing.set(unitVectors(seeded(2), 2));
   const same = new addon.Query(growing, DIM, 8);
-  expect(snapshot.score(same, snapshot.find(ids))).toEqual(scores);
+  expect(scoresOf(same, snapshot.find(ids))).toEqual(scores);
   buffer.resize(0);
   expect((await refusal(() => new addon.Query(growing, DIM, 8))).code).toBe('INVALID_VECTORS');
-  expect(snapshot.score(same, snapshot.find(ids))).toEqual(scores);
+  expect(scoresOf(same, snapshot.find(ids))).toEqual(scores);
 
   const gone = Uint32Array.of(1);
   structuredClone(gone, { transfer: [gone.buffer as ArrayBuffer] });
-  expect(snapshot.score(query, gone)).toHaveLength(0);
+  expect(scoresOf(query, gone)).toHaveLength(0);
 });
 
 test('a getter that pulls a buffer away in the middle of a call changes nothing', async () => {
@@ -227,16 +253,24 @@ test('a closed snapshot says so, and tasks under way keep their data', async () 
   const query = new addon.Query(unitVectors(seeded(2), 32), DIM, 8);
   const shared = snapshot.share();
   const refs = snapshot.refs(0, 3000);
-  const running = [snapshot.search(query, 5), snapshot.scoreAsync(query, refs)] as const;
+  const counts = Uint32Array.of(refs.length);
+  const running = [
+    snapshot.search(query, 5, true),
+    snapshot.scoreAsync([query], refs, counts),
+  ] as const;
   snapshot.close();
   snapshot.close();
   for (const run of [
     () => snapshot.documentCount,
     () => snapshot.tokenCount,
     () => snapshot.find([]),
-    () => snapshot.score(query, refs),
-    () => snapshot.scoreAsync(query, refs),
-    () => snapshot.search(query, 1),
+    () => snapshot.score([query], refs, counts),
+    () => snapshot.scoreAsync([query], refs, counts),
+    () => snapshot.rank([query], refs, counts, 1, true),
+    () => snapshot.rankAsync([query], refs, counts, 1, true),
+    () => snapshot.search(query, 1, true),
+    () =>
+      addon.recodeSegments(join(directory, 'x'), snapshot, { ...format, codec: 'f32', scale: 1 }),
     () => snapshot.explain(query, 0),
     () => snapshot.ids(refs),
     () => snapshot.record(0),
@@ -266,7 +300,8 @@ test('classes of the addon cannot be forged or crossed', async () => {
   expect(() => forged.dim).toThrow();
   expect(() => snapshot.find.call(query as never, [])).toThrow();
   for (const fake of [forged, snapshot, new addon.Cancel(), Object.create(query)]) {
-    const { code } = await refusal(() => snapshot.score(fake as never, Uint32Array.of(0)));
+    const refs = Uint32Array.of(0);
+    const { code } = await refusal(() => snapshot.score([fake as never], refs, Uint32Array.of(1)));
     expect(code).toBe('INVALID_ARGUMENT');
   }
 });

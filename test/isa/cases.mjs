@@ -50,3 +50,39 @@ export function scores(addon) {
     }),
   );
 }
+
+/**
+ * Scores of the codecs that have more than one scale, and the checksums of the codebooks that they were
+ * learned with: k-means in whole numbers, the same on every CPU.
+ * @param {import('../../dist/runtime/addon.js').Addon} addon
+ */
+export async function codecScores(addon) {
+  const dim = 40;
+  const queryTokens = 21;
+  const next = sequence(77);
+  const query = new addon.Query(Float32Array.from({ length: queryTokens * dim }, next), dim, 8);
+  const counts = Uint32Array.of(1, 5, 13, 64, 300);
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const vectors = Float32Array.from({ length: total * dim }, next);
+  const learned = [Float32Array.from({ length: 4096 * dim }, next)];
+  const lines = [];
+  for (const [codec, bits] of /** @type {const} */ ([
+    ['int8-token', 0],
+    ['r4', 4],
+    ['r2', 2],
+    ['r1', 1],
+  ])) {
+    const codebook =
+      bits === 0
+        ? undefined
+        : await addon.trainCodebook(learned, { bits, dim, centroids: 64, seed: 5 });
+    const format = { codec, scale: 1, dim, ...(codebook && { codebook }) };
+    const scored = addon.scoreVectors(query, format, vectors, counts);
+    const hex = Array.from(
+      new Uint32Array(scored.buffer, scored.byteOffset, scored.length),
+      (bits32) => bits32.toString(16).padStart(8, '0'),
+    );
+    lines.push(`${codec} ${codebook?.crc.toString(16) ?? '-'}: ${hex.join(' ')}`);
+  }
+  return lines;
+}

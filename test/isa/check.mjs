@@ -3,7 +3,7 @@
 // seconds.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { scores } from './cases.mjs';
+import { codecScores, scores } from './cases.mjs';
 
 const addon = createRequire(import.meta.url)('../../build/native/Release/maxsim.node');
 const expected = process.argv[2];
@@ -12,10 +12,11 @@ if (chosen !== expected) {
   console.error(`The kernels chosen here are ${chosen}, but ${expected} were expected.`);
   process.exit(1);
 }
-const golden = JSON.parse(
-  readFileSync(new URL('../golden/int8-scores.json', import.meta.url), 'utf8'),
-);
-const found = scores(addon);
+/** @param {string} name */
+const read = (name) =>
+  JSON.parse(readFileSync(new URL(`../golden/${name}`, import.meta.url), 'utf8'));
+const golden = [...read('int8-scores.json'), ...read('codec-scores.json')];
+const found = [...scores(addon), ...(await codecScores(addon))];
 const wrong = found.filter((line, i) => line !== golden[i]);
 if (wrong.length > 0 || found.length !== golden.length) {
   console.error(`${chosen} differs from the frozen scores:\n${wrong.join('\n')}`);

@@ -3,11 +3,10 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { loadAddon } from '../../dist/runtime/addon.js';
-import { scores } from '../isa/cases.mjs';
+import { codecScores, scores } from '../isa/cases.mjs';
 
-const golden = JSON.parse(
-  readFileSync(new URL('../golden/int8-scores.json', import.meta.url), 'utf8'),
-) as string[];
+const golden = (name: string): string[] =>
+  JSON.parse(readFileSync(new URL(`../golden/${name}`, import.meta.url), 'utf8'));
 const { chosen, candidates } = loadAddon().kernels();
 const supported = candidates.filter((candidate) => candidate.supported).map(({ name }) => name);
 
@@ -28,7 +27,11 @@ it('runs the kernels that MAXSIM_ISA asks for, else the best this CPU has', () =
 });
 
 it('gives the frozen int8 scores with these kernels, bit for bit', () => {
-  expect(scores(loadAddon())).toEqual(golden);
+  expect(scores(loadAddon())).toEqual(golden('int8-scores.json'));
+});
+
+it('learns the frozen codebooks and gives their frozen scores, bit for bit', async () => {
+  expect(await codecScores(loadAddon())).toEqual(golden('codec-scores.json'));
 });
 
 it.each(supported)('%s can be forced, and then is what runs', (isa) => {

@@ -11,18 +11,20 @@ struct ZmmBfloat16 : Zmm {
   static MAXSIM_INLINE void DotFloats(Float (&dot)[T][V], const uint8_t* rows,
                                       const uint16_t* lanes, size_t dim, Hook& hook) {
     const size_t block_values = dim * kMaxsimLanes, stride = dim * sizeof(uint16_t);
-    for (size_t d = 0; d < dim; d += 2) {
-      if (d % 4 == 0) hook();
-      Int q[V];
-      MAXSIM_UNROLL for (uint32_t v = 0; v < V; v++) {
-        q[v] = _mm512_load_si512(lanes + v * block_values);
+    for (size_t d = 0; d < dim; d += 4) {
+      hook();
+      for (int step = 0; step < 2; step++) {
+        Int q[V];
+        MAXSIM_UNROLL for (uint32_t v = 0; v < V; v++) {
+          q[v] = _mm512_load_si512(lanes + v * block_values);
+        }
+        lanes += 2 * kMaxsimLanes;
+        MAXSIM_UNROLL for (uint32_t t = 0; t < T; t++) {
+          const Int pair = Broadcast(rows + t * stride);
+          MAXSIM_UNROLL for (uint32_t v = 0; v < V; v++) AddPairs(dot[t][v], pair, q[v]);
+        }
+        rows += 2 * sizeof(uint16_t);
       }
-      lanes += 2 * kMaxsimLanes;
-      MAXSIM_UNROLL for (uint32_t t = 0; t < T; t++) {
-        const Int pair = _mm512_set1_epi32(ReadInt32(rows + t * stride));
-        MAXSIM_UNROLL for (uint32_t v = 0; v < V; v++) AddPairs(dot[t][v], pair, q[v]);
-      }
-      rows += 2 * sizeof(uint16_t);
     }
   }
 
@@ -51,7 +53,12 @@ struct Bfloat16Source {
 
 }  // namespace
 
-const MaxsimKernels kMaxsimAvx512Bf16 = {"avx512bf16", nullptr, nullptr,
-                                         nullptr,      nullptr, nullptr,
+const MaxsimKernels kMaxsimAvx512Bf16 = {"avx512bf16",
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
                                          ScoreFloats<ZmmBfloat16, Bfloat16Source>,
-                                         nullptr,      nullptr};
+                                         nullptr,
+                                         nullptr};

@@ -2,8 +2,8 @@
 // The ONE definition of the order of float operations; each kernel file includes it as static code,
 // and is compiled with -ffp-contract=off, so equal maxima give the same score, bit for bit, on
 // every CPU.
-//   lane l = ((0 + m[0][l] * f[0][l]) + m[1][l] * f[1][l]) + ...   a product, rounded; a sum, rounded
-//   score  = the 16 lanes added as a tree of widths 8, 4, 2, 1, times the document scale
+//   lane l = ((0 + m[0][l] * f[0][l]) + m[1][l] * f[1][l]) + ...   a product, rounded; a sum,
+//   rounded score  = the 16 lanes added as a tree of widths 8, 4, 2, 1, times the document scale
 // A maximum is an integer (int8), or a float: an exact integer, rounded, times the token's factor,
 // rounded (int8-token, residual); or a dot product of floats, in any order (f32, f16, bf16).
 #ifndef MAXSIM_MAXSIM_KERNELS_FOLD_H_

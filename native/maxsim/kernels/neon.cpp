@@ -17,8 +17,11 @@ struct Neon {
   // of 32 registers. SDOT and FMLA have a latency of 3 or 4 and a rate of 2 to 4 a cycle: 16 chains
   // keep them busy.
   static constexpr uint32_t kLanes = 4, kPassBlocks = 1, kTile = 4, kSmallTile = 1;
-  static constexpr uint32_t kResidualTile = kTile;
+  static constexpr uint32_t kResidualTile = kTile, kResidualOneBlockTile = kTile;
+  static constexpr bool kSpecialDims = ::kSpecialDims;
   static constexpr size_t kStepDims = 16;
+  template <size_t kDim>
+  static constexpr size_t kTailDims = 0;
 
   struct Lanes {
     const int8_t* bytes;
@@ -29,6 +32,9 @@ struct Neon {
   static MAXSIM_INLINE Int LoadInt16(const int16_t* values) { return vmovl_s16(vld1_s16(values)); }
   static MAXSIM_INLINE Int SetInt(int32_t value) { return vdupq_n_s32(value); }
   static MAXSIM_INLINE Float SetFloat(float value) { return vdupq_n_f32(value); }
+  static MAXSIM_INLINE Float BroadcastFloat(const uint8_t* bytes) {
+    return SetFloat(ReadFloat(bytes));
+  }
   static MAXSIM_INLINE Float ToFloat(Int value) { return vcvtq_f32_s32(value); }
   // SDOT multiplies value, not value + 128: the bias of -128 * sum(query) is not wanted.
   static MAXSIM_INLINE Int FromUnsigned(Int start, Int bias) { return vsubq_s32(start, bias); }

@@ -51,8 +51,8 @@ void ScoreInt8(const MaxsimQueryInt8* query, const MaxsimDocument* documents, si
         }
       }
       fold.Add(maxima, query->factor + block * kMaxsimLanes, 1);
-      given_up = block + 1 < query->block_count &&
-                 GivesUp(exit, fold, query->document_scale, block + 1);
+      given_up =
+          block + 1 < query->block_count && GivesUp(exit, fold, query->document_scale, block + 1);
     }
     scores[i] = given_up ? -INFINITY : fold.Score(query->document_scale);
   }
@@ -80,8 +80,8 @@ void ScoreInt8Token(const MaxsimQueryInt8* query, const MaxsimDocument* document
         }
       }
       fold.Add(maxima, query->factor + block * kMaxsimLanes, 1);
-      given_up = block + 1 < query->block_count &&
-                 GivesUp(exit, fold, query->document_scale, block + 1);
+      given_up =
+          block + 1 < query->block_count && GivesUp(exit, fold, query->document_scale, block + 1);
     }
     scores[i] = given_up ? -INFINITY : fold.Score(query->document_scale);
   }
@@ -121,8 +121,8 @@ void ScoreResidual(const MaxsimQueryInt8* query, const MaxsimResidual* residual,
         }
       }
       fold.Add(maxima, query->factor + block * kMaxsimLanes, 1);
-      given_up = block + 1 < query->block_count &&
-                 GivesUp(exit, fold, query->document_scale, block + 1);
+      given_up =
+          block + 1 < query->block_count && GivesUp(exit, fold, query->document_scale, block + 1);
     }
     scores[i] = given_up ? -INFINITY : fold.Score(query->document_scale);
   }
@@ -153,8 +153,8 @@ void ScoreFloats(const MaxsimQueryF32* query, const MaxsimDocument* documents,
         }
       }
       fold.Add(maxima, query->factor + block * kMaxsimLanes, 1);
-      given_up = block + 1 < query->block_count &&
-                 GivesUp(exit, fold, query->document_scale, block + 1);
+      given_up =
+          block + 1 < query->block_count && GivesUp(exit, fold, query->document_scale, block + 1);
     }
     scores[i] = given_up ? -INFINITY : fold.Score(query->document_scale);
   }

@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include "maxsim/kernels/expand.h"
 #include "maxsim/kernels/rows.h"
 
 namespace {
@@ -23,8 +24,11 @@ struct Ymm {
   // 6 tokens x 2 vectors = 12 accumulators, which with 2 query vectors and 1 broadcast are 15 of 16
   // registers, and hide the latency of VFMADD and VPDPBUSD (4 or 5 cycles, two a cycle).
   static constexpr uint32_t kLanes = 8, kPassBlocks = 1, kTile = 6, kSmallTile = 1;
-  static constexpr uint32_t kResidualTile = kTile;
+  static constexpr uint32_t kResidualTile = kTile, kResidualOneBlockTile = kTile;
+  static constexpr bool kSpecialDims = ::kSpecialDims;
   static constexpr size_t kStepDims = 4;
+  template <size_t kDim>
+  static constexpr size_t kTailDims = 0;
 
   struct Lanes {
     const int8_t* bytes;
@@ -39,6 +43,9 @@ struct Ymm {
   }
   static MAXSIM_INLINE Int SetInt(int32_t value) { return _mm256_set1_epi32(value); }
   static MAXSIM_INLINE Float SetFloat(float value) { return _mm256_set1_ps(value); }
+  static MAXSIM_INLINE Float BroadcastFloat(const uint8_t* bytes) {
+    return SetFloat(ReadFloat(bytes));
+  }
   static MAXSIM_INLINE Float ToFloat(Int value) { return _mm256_cvtepi32_ps(value); }
   static MAXSIM_INLINE Int FromUnsigned(Int start, Int /*bias*/) { return start; }
   static MAXSIM_INLINE Int Add(Int a, Int b) { return _mm256_add_epi32(a, b); }
@@ -119,28 +126,10 @@ struct Ymm {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)values));
   }
 
-  // One token's codes to bytes, plane after plane (kernel.h). Reads and writes whole vectors: the
-  // next plane overwrites what one has written too much.
   template <uint32_t kBits>
   static MAXSIM_INLINE void Expand(Bytes weights, const uint8_t* codes, size_t code_bytes,
                                    uint8_t* row) {
-    const __m256i mask = _mm256_set1_epi8((1 << kBits) - 1);
-    MAXSIM_UNROLL for (uint32_t plane = 0; plane < 8 / kBits; plane++) {
-      uint8_t* to = row + plane * code_bytes;
-      size_t c = 0;
-      for (; c + 32 <= code_bytes; c += 32) {
-        const __m256i packed = _mm256_loadu_si256((const __m256i*)(codes + c));
-        const __m256i code = _mm256_and_si256(_mm256_srli_epi16(packed, (int)(plane * kBits)), mask);
-        _mm256_storeu_si256((__m256i*)(to + c), _mm256_shuffle_epi8(weights, code));
-      }
-      for (; c < code_bytes; c += 16) {
-        const __m128i packed = _mm_loadu_si128((const __m128i*)(codes + c));
-        const __m128i code = _mm_and_si128(_mm_srli_epi16(packed, (int)(plane * kBits)),
-                                           _mm256_castsi256_si128(mask));
-        _mm_storeu_si128((__m128i*)(to + c),
-                         _mm_shuffle_epi8(_mm256_castsi256_si128(weights), code));
-      }
-    }
+    ExpandCodes<kBits>(weights, codes, code_bytes, row);
   }
 
   // Reads 8 halves: the ids follow, and kMaxsimResidualSlack.

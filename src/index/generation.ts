@@ -1,0 +1,110 @@
+/** A generation of an index: its manifest, its data, and the files that it is made of. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MaxSimError } from '../errors.js';
+import {
+  loadAddon,
+  type NativeCodebook,
+  type NativeSnapshot,
+  nativeAsync,
+  type VectorFormat,
+} from '../runtime/addon.js';
+import { bitsOf, isResidual } from './codec.js';
+import {
+  CODEBOOK_NAME,
+  MANIFEST_FILE,
+  type Manifest,
+  SEGMENT_NAME,
+  TOMBSTONE_NAME,
+} from './manifest.js';
+import { DEFAULT_INT8_SCALE } from './scale.js';
+
+/** A generation and its data; `codebook` is that of a residual codec, once it is trained. */
+export type Generation = {
+  manifest: Manifest;
+  snapshot: NativeSnapshot;
+  codebook: NativeCodebook | null;
+};
+
+export function formatOf(
+  { codec, dim }: Pick<Manifest, 'codec' | 'dim'>,
+  codebook: NativeCodebook | null,
+): VectorFormat {
+  if (codebook !== null) return { codec: codec.name, scale: 1, dim, codebook };
+  // Nothing is stored yet, and nothing can be said about how it will be.
+  if (isResidual(codec.name)) return { codec: 'f32', scale: 1, dim };
+  return { codec: codec.name, scale: codec.scale ?? DEFAULT_INT8_SCALE, dim };
+}
+
+export async function openGeneration(
+  directory: string,
+  manifest: Manifest,
+  previous: Generation | null,
+): Promise<Generation> {
+  const codebook = await openCodebook(directory, manifest, previous?.codebook ?? null);
+  const spec = { ...formatOf(manifest, codebook), segments: manifest.segments };
+  const snapshot = await nativeAsync(() =>
+    loadAddon().openSnapshot(directory, spec, previous?.snapshot ?? null),
+  );
+  return { manifest, snapshot, codebook };
+}
+
+async function openCodebook(
+  directory: string,
+  { codec, dim }: Manifest,
+  previous: NativeCodebook | null,
+): Promise<NativeCodebook | null> {
+  if (codec.codebook == null) return null;
+  const { file, crc } = codec.codebook;
+  if (previous?.crc === crc) return previous;
+  const path = join(directory, file);
+  const codebook = await nativeAsync(() => loadAddon().readCodebook(path));
+  const bits = bitsOf(codec.name);
+  if (codebook.crc === crc && codebook.dim === dim && codebook.bits === bits) return codebook;
+  throw new MaxSimError(
+    'CORRUPT_INDEX',
+    `${path}: a codebook of ${codebook.bits} bits, dim ${codebook.dim} and checksum ${codebook.crc} found; the manifest says ${bits}, ${dim}, ${crc}.`,
+    { details: { file: path } },
+  );
+}
+
+export function filesOf(manifest: Manifest): Set<string> {
+  const files = new Set(
+    manifest.segments.flatMap(({ file, dead }) =>
+      dead === undefined ? [file] : [file, dead.file],
+    ),
+  );
+  if (manifest.codec.codebook != null) files.add(manifest.codec.codebook.file);
+  return files;
+}
+
+/** Removes files of ours that no generation needs. What cannot be removed now will be later. */
+export async function removeFiles(directory: string, files: Iterable<string>): Promise<void> {
+  for (const file of files) {
+    try {
+      await loadAddon().removeFile(join(directory, file));
+    } catch {
+      // Harmless: no manifest lists it, and the next open in write mode tries again.
+    }
+  }
+}
+
+const TEMPORARY = /\.tmp-\d+$/;
+
+/** What an interrupted commit left behind; foreign files are not ours to touch. */
+export async function removeOrphans(directory: string, manifest: Manifest): Promise<void> {
+  const needed = filesOf(manifest);
+  const entries = await readdir(directory);
+  await removeFiles(
+    directory,
+    entries.filter((name) => isOurs(name) && name !== MANIFEST_FILE && !needed.has(name)),
+  );
+}
+
+export function isOurs(name: string): boolean {
+  const final = name.replace(TEMPORARY, '');
+  return (
+    final === MANIFEST_FILE ||
+    [SEGMENT_NAME, TOMBSTONE_NAME, CODEBOOK_NAME].some((n) => n.test(final))
+  );
+}
