@@ -159,9 +159,16 @@ TEST_CASE("the scalar int8 kernel computes MaxSim of the decoded values") {
           for (size_t d = 0; d < dim; d++) {
             largest = std::max(largest, std::fabs(tokens[t * dim + d]));
           }
+          double squares = 0, product = 0;
+          std::vector<float> steps(dim);
           for (size_t d = 0; d < dim; d++) {
-            float& value = tokens[t * dim + d];
-            value = std::nearbyintf(value * (limit / largest)) * (largest / limit);
+            const float value = tokens[t * dim + d];
+            steps[d] = std::nearbyintf(value * (limit / largest));
+            squares += static_cast<double>(value) * value;
+            product += static_cast<double>(value) * steps[d];
+          }
+          for (size_t d = 0; d < dim; d++) {
+            tokens[t * dim + d] = steps[d] * static_cast<float>(squares / product);
           }
         }
         CHECK(std::fabs(score - NaiveMaxSim(tokens, decoded, dim)) <=

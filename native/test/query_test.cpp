@@ -21,23 +21,27 @@ int Int8At(const MaxsimQueryInt8& query, size_t token, size_t d) {
 }  // namespace
 
 TEST_CASE("a query token is rotated, then quantised against its largest component") {
-  // After the rotation the largest component is the limit, so the scale is 1 and the values round
-  // as they stand here.
+  // After the rotation the largest component is the limit, so the values round as they stand here;
+  // the scale is what gives the token the right product with itself, which is near 1.
   std::vector<float> tokens = {127.f, 0.4f, 1.6f, 2.4f, -0.4f, -1.6f, -126.6f, 126.4f, 3.4f};
   RotateBack(tokens.data(), 9);
   const PreparedQuery query(tokens.data(), 1, 9, 8);
   const MaxsimQueryInt8 prepared = query.Int8(0.25f);
   const int expected[12] = {127, 0, 2, 2, 0, -2, -127, 126, 3, 0, 0, 0};
+  const double exact[12] = {127, 0.4, 1.6, 2.4, -0.4, -1.6, -126.6, 126.4, 3.4, 0, 0, 0};
   int sum = 0;
+  double squares = 0, product = 0;
   for (size_t d = 0; d < 12; d++) {
     CAPTURE(d);
     CHECK(Int8At(prepared, 0, d) == expected[d]);
     sum += expected[d];
+    squares += exact[d] * exact[d];
+    product += exact[d] * expected[d];
   }
   CHECK(prepared.padded_dim == 12);
   CHECK(prepared.block_count == 1);
   CHECK(prepared.bias[0] == -128 * sum);
-  CHECK(prepared.factor[0] == doctest::Approx(1.f));
+  CHECK(prepared.factor[0] == doctest::Approx(squares / product).epsilon(1e-5));
   CHECK(prepared.document_scale == 0.25f);
   for (int lane = 1; lane < 16; lane++) {
     CHECK(prepared.factor[lane] == 0.f);

@@ -250,6 +250,24 @@ TEST_CASE("one token over and over, or two, make a codebook that stores them wel
   }
 }
 
+// The same tokens; the flag is raised when a document is read.
+class CancelledAt : public TokenSource {
+ public:
+  CancelledAt(const TokenSource& source, size_t document, std::atomic<bool>* cancelled)
+      : source_(source), document_(document), cancelled_(cancelled) {}
+  size_t document_count() const override { return source_.document_count(); }
+  uint32_t TokenCount(size_t i) const override { return source_.TokenCount(i); }
+  void Vectors(size_t i, float* vectors) const override {
+    if (i == document_) *cancelled_ = true;
+    source_.Vectors(i, vectors);
+  }
+
+ private:
+  const TokenSource& source_;
+  size_t document_;
+  std::atomic<bool>* cancelled_;
+};
+
 TEST_CASE("training that is cancelled ends as ABORTED, before it starts or in its midst") {
   const Tokens tokens = Clusters(20000, kDim);
   std::atomic<bool> cancelled{true};
@@ -260,14 +278,15 @@ TEST_CASE("training that is cancelled ends as ABORTED, before it starts or in it
   std::shared_ptr<const Codebook> codebook;
   CHECK(CodeOf(TrainCodebook(tokens, options, &codebook)) == "ABORTED");
   CHECK(progress == 0.f);
-  cancelled = false;
-  std::thread canceller([&] {
-    while (progress < 0.2f) std::this_thread::yield();
-    cancelled = true;
-  });
-  CHECK(CodeOf(TrainCodebook(tokens, options, &codebook)) == "ABORTED");
-  canceller.join();
-  CHECK(codebook == nullptr);
+  // Cancelled while tokens are taken; and by the last document, so that only k-means can notice.
+  for (const size_t document : {size_t{1}, tokens.document_count() - 1}) {
+    CAPTURE(document);
+    cancelled = false;
+    const CancelledAt source(tokens, document, &cancelled);
+    CHECK(CodeOf(TrainCodebook(source, options, &codebook)) == "ABORTED");
+    CHECK(progress < 1.f);
+    CHECK(codebook == nullptr);
+  }
 }
 
 TEST_CASE("progress grows from 0 to 1") {
