@@ -48,8 +48,7 @@ bool ToTrainingOptions(const Napi::Value& value, TrainingOptions* options) {
       !ToInteger(PropertyOf(object, "dim"), "options.dim", kMinDim, kMaxDim, &dim) ||
       !ToInteger(PropertyOf(object, "centroids"), "options.centroids", 0, kMaxCentroids,
                  &centroids) ||
-      !ToInteger(PropertyOf(object, "seed"), "options.seed", 0, 9007199254740991,
-                 &options->seed)) {
+      !ToInteger(PropertyOf(object, "seed"), "options.seed", 0, 9007199254740991, &options->seed)) {
     return false;
   }
   if (bits == 3) {
@@ -88,8 +87,9 @@ Napi::Value Train(const Napi::CallbackInfo& info) {
   } else if (!ToSnapshot(info[0], &job->snapshot)) {
     return env.Undefined();
   } else if (job->snapshot->format().dim != job->options.dim) {
-    return Throw(env, Status::Error("MODEL_MISMATCH", "options.dim is %u, but the index has dim %u.",
-                                    job->options.dim, job->snapshot->format().dim));
+    return Throw(env,
+                 Status::Error("MODEL_MISMATCH", "options.dim is %u, but the index has dim %u.",
+                               job->options.dim, job->snapshot->format().dim));
   }
   return StartTask(
       env, [job] { return job->Run(); },

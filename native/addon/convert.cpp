@@ -211,9 +211,9 @@ bool ToFormat(const Napi::Value& value, VectorFormat* format) {
                                              codec.c_str()));
   }
   const float largest = std::numeric_limits<float>::max() / 128;
-  const bool fits = tokens.codec != Codec::kInt8
-                        ? tokens.scale == 1.f
-                        : std::isnormal(tokens.scale) && tokens.scale > 0 && tokens.scale <= largest;
+  const bool fits = tokens.codec != Codec::kInt8 ? tokens.scale == 1.f
+                                                 : std::isnormal(tokens.scale) &&
+                                                       tokens.scale > 0 && tokens.scale <= largest;
   if (!fits) {
     return Refuse(value.Env(),
                   Status::Error("INVALID_ARGUMENT",
@@ -226,12 +226,13 @@ bool ToFormat(const Napi::Value& value, VectorFormat* format) {
   if (value.Env().IsExceptionPending() || !ToCodebook(codebook, format)) return false;
   const CodebookContents& contents = tokens.codebook->contents();
   if (contents.dim == dim && contents.bits == ResidualBits(tokens.codec)) return true;
-  return Refuse(value.Env(),
-                Status::Error("INVALID_ARGUMENT",
-                              "format.codebook has %u bits and dim %u, but %s of dim %llu was asked "
-                              "for.",
-                              contents.bits, contents.dim, codec.c_str(),
-                              static_cast<unsigned long long>(dim)));
+  return Refuse(
+      value.Env(),
+      Status::Error("INVALID_ARGUMENT",
+                    "format.codebook has %u bits and dim %u, but %s of dim %llu was asked "
+                    "for.",
+                    contents.bits, contents.dim, codec.c_str(),
+                    static_cast<unsigned long long>(dim)));
 }
 
 bool ToId(const Napi::Value& value, std::string* id) {

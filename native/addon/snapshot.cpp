@@ -205,11 +205,11 @@ bool ToBatch(const Napi::CallbackInfo& info, Batch* batch) {
   uint64_t total = 0;
   for (const uint32_t one : counts) total += one;
   if (counts.size() != count || total != refs.size()) {
-    Throw(env, Status::Error("INVALID_ARGUMENT",
-                             "counts must hold a count for each of %u queries and add up to %zu "
-                             "refs, but has %zu that add up to %llu.",
-                             count, refs.size(), counts.size(),
-                             static_cast<unsigned long long>(total)));
+    Throw(env,
+          Status::Error("INVALID_ARGUMENT",
+                        "counts must hold a count for each of %u queries and add up to %zu "
+                        "refs, but has %zu that add up to %llu.",
+                        count, refs.size(), counts.size(), static_cast<unsigned long long>(total)));
     return false;
   }
   batch->refs.assign(refs.begin(), refs.end());

@@ -83,7 +83,8 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
         return status.ok() ? WriteSegment(job->path, job->format, *job->source, &job->summary)
                            : status;
       },
-      [job](Napi::Env e) { return FromSummary(e, job->summary, job->source->encoded().clamped); }, anchor);
+      [job](Napi::Env e) { return FromSummary(e, job->summary, job->source->encoded().clamped); },
+      anchor);
 }
 
 // (path, snapshot, segments: number[]) -> Promise<same>; the live documents of those segments,

@@ -65,10 +65,9 @@ Status ReadCodebook(const std::string& path, std::shared_ptr<const Codebook>* co
                          name);
   }
   if (header.version > kCodebookVersion) {
-    return Status::Error(
-        "UNSUPPORTED_FORMAT",
-        "%s: codebook format version %u; this release of maxsim reads version %u.", name,
-        header.version, kCodebookVersion);
+    return Status::Error("UNSUPPORTED_FORMAT",
+                         "%s: codebook format version %u; this release of maxsim reads version %u.",
+                         name, header.version, kCodebookVersion);
   }
   const uint32_t crc = Crc32c(&header, offsetof(CodebookHeader, crc32c));
   if (crc != header.crc32c) {
@@ -83,7 +82,8 @@ Status ReadCodebook(const std::string& path, std::shared_ptr<const Codebook>* co
       header.dim < kMinDim || header.dim > kMaxDim || header.centroid_count == 0 ||
       header.centroid_count > kMaxCentroids || header.centroid_shift > kMaxCentroidShift ||
       !scale_fits ||
-      !std::is_sorted(header.weights, header.weights + (size_t{1} << (bits_fit ? header.bits : 1))) ||
+      !std::is_sorted(header.weights,
+                      header.weights + (size_t{1} << (bits_fit ? header.bits : 1))) ||
       std::find(header.weights, header.weights + 16, int8_t{-128}) != header.weights + 16) {
     return Status::Error("CORRUPT_INDEX",
                          "%s: corrupt header at byte 8: %u bits, dim %u, %u centroids, shift %u, "

@@ -13,8 +13,8 @@ namespace {
 // Unit-length vectors may lose the tip of a rare large component; anything else is no embedding
 // that the scale was chosen for. 0.001 leaves room for norms computed in f16.
 constexpr double kUnitNorm = 1.001;
-// Up to this many times the range a tip is clamped; more would be another vector. The range is about
-// 4 deviations of a rotated unit vector's components (scale.ts), so that is 10.
+// Up to this many times the range a tip is clamped; more would be another vector. The range is
+// about 4 deviations of a rotated unit vector's components (scale.ts), so that is 10.
 constexpr float kTip = 2.5f;
 
 constexpr double kMaxLength = kMaxMagnitude;

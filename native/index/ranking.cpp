@@ -104,7 +104,8 @@ std::vector<Piece> Pieces(std::span<const Prepared> prepared, size_t dim, Thread
   for (size_t i = 0; i < prepared.size(); i++) {
     const size_t count = prepared[i].documents.size();
     // A few pieces per thread: the last one to end should not end late.
-    const size_t size = split ? std::max(chunk, count / (4 * width) + 1) : std::max<size_t>(count, 1);
+    const size_t size =
+        split ? std::max(chunk, count / (4 * width) + 1) : std::max<size_t>(count, 1);
     for (size_t begin = 0; begin < count; begin += size) {
       pieces.push_back({i, begin, std::min(begin + size, count)});
     }
@@ -169,8 +170,7 @@ Status Snapshot::Score(std::span<const Request> requests, const Limits& limits, 
 }
 
 Status Snapshot::Rank(std::span<const Request> requests, const RankOptions& options,
-                      const Limits& limits, Threads threads,
-                      std::vector<Ranking>* rankings) const {
+                      const Limits& limits, Threads threads, std::vector<Ranking>* rankings) const {
   std::vector<Prepared> prepared;
   const Status status = PrepareAll(
       requests, format_, threads, limits, [this](const auto& query) { return CheckQuery(query); },

@@ -120,8 +120,7 @@ Status SegmentReader::ValidateHeader(const SegmentExpectation& expected) const {
       std::isinf(header.largest_factor)) {
     return Corrupt("header", offsetof(SegmentHeader, longest),
                    "a longest token of %g and a largest factor of %g found, expected 0 or more",
-                   static_cast<double>(header.longest),
-                   static_cast<double>(header.largest_factor));
+                   static_cast<double>(header.longest), static_cast<double>(header.largest_factor));
   }
   if (header.document_count == 0 || header.document_count > kMaxSegmentDocuments ||
       header.document_count != expected.documents || header.token_count != expected.tokens) {

@@ -4,7 +4,6 @@
 
 #include "maxsim/codec.h"
 #include "platform/thread_pool.h"
-#include "platform/thread_pool.h"
 
 namespace maxsim {
 
@@ -171,8 +170,7 @@ Status RecodedDocuments::Validate() const {
   for (size_t i = 0; i < document_count(); i++) {
     std::vector<float> vectors(size_t{TokenCount(i)} * format_.dim);
     documents_.Vectors(i, vectors.data());
-    const Status status =
-        FloatDocuments(format_, {{std::string(Id(i)), vectors, {}}}).Validate();
+    const Status status = FloatDocuments(format_, {{std::string(Id(i)), vectors, {}}}).Validate();
     if (!status.ok()) return status;
   }
   return Status::Ok();

@@ -111,8 +111,8 @@ class Snapshot {
   // place among the candidates.
   Status Rank(std::span<const Request> requests, const RankOptions& options, const Limits& limits,
               Threads threads, std::vector<Ranking>* rankings) const;
-  // The best k of all live documents, best first, ties in ref order, which is what `document` is; on
-  // several threads when there is enough to scan and cores are idle.
+  // The best k of all live documents, best first, ties in ref order, which is what `document` is;
+  // on several threads when there is enough to scan and cores are idle.
   Status Search(const PreparedQuery& query, const RankOptions& options, const Limits& limits,
                 Ranking* ranking) const;
 
@@ -136,8 +136,8 @@ class Snapshot {
   uint32_t ref_count_ = 0;
 };
 
-// The live documents of some segments of a snapshot: what a merge writes, bytes as they are, or what
-// is learned from, decoded.
+// The live documents of some segments of a snapshot: what a merge writes, bytes as they are, or
+// what is learned from, decoded.
 class LiveDocuments : public DocumentSource, public TokenSource {
  public:
   LiveDocuments(std::shared_ptr<const Snapshot> snapshot, std::span<const uint32_t> segments);

@@ -24,8 +24,8 @@ class CentroidTable {
   CentroidTable(const CentroidTable&) = delete;
   CentroidTable& operator=(const CentroidTable&) = delete;
 
-  // Fills the rows of the centroids that occur in `documents`, or all where that costs no more. Rows
-  // filled before stay. Memory is reused from one table to the next.
+  // Fills the rows of the centroids that occur in `documents`, or all where that costs no more.
+  // Rows filled before stay. Memory is reused from one table to the next.
   void Fill(const PreparedQuery& query, const Codebook& codebook,
             std::span<const MaxsimDocument> documents);
   void FillAll(const PreparedQuery& query, const Codebook& codebook);

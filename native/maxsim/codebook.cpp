@@ -13,7 +13,7 @@
 namespace maxsim {
 namespace {
 
-constexpr int kZeroByte = 128;  // stored bytes are value + 128
+constexpr int kZeroByte = 128;               // stored bytes are value + 128
 constexpr size_t kBatch = 2 * kMaxsimLanes;  // tokens per call of kernels.nearest
 
 size_t IdBytes(size_t centroid_count) {
@@ -58,7 +58,8 @@ Codebook::Codebook(CodebookContents contents) : contents_(std::move(contents)) {
   const size_t dim = contents_.dim, padded_dim = PaddedDim(dim);
   code_bytes_ = (dim + 7) / 8 * contents_.bits;
   id_bytes_ = IdBytes(contents_.centroid_count);
-  const float centroid_scale = std::ldexp(contents_.scale, static_cast<int>(contents_.centroid_shift));
+  const float centroid_scale =
+      std::ldexp(contents_.scale, static_cast<int>(contents_.centroid_shift));
   terms_.reserve(contents_.centroid_count);
   for (size_t c = 0; c < contents_.centroid_count; c++) {
     const uint8_t* row = &contents_.rows[c * padded_dim];
@@ -87,7 +88,8 @@ void Codebook::Nearest(const float* lanes, size_t block_count, uint32_t* centroi
 
 void Codebook::Encode(const float* tokens, size_t token_count, uint8_t* block) const {
   const size_t dim = contents_.dim, padded_dim = PaddedDim(dim);
-  const float centroid_scale = std::ldexp(contents_.scale, static_cast<int>(contents_.centroid_shift));
+  const float centroid_scale =
+      std::ldexp(contents_.scale, static_cast<int>(contents_.centroid_shift));
   uint8_t* factors = block + token_count * code_bytes_;
   uint8_t* ids = factors + token_count * sizeof(uint16_t);
   std::memset(block, 0, token_count * code_bytes_);
@@ -119,12 +121,11 @@ void Codebook::Encode(const float* tokens, size_t token_count, uint8_t* block) c
       int64_t squares = 0;
       for (size_t d = 0; d < dim; d++) {
         const int centroid = row[d] - kZeroByte;
-        const float rest =
-            values[d * kMaxsimLanes] - static_cast<float>(centroid) * centroid_scale;
+        const float rest = values[d * kMaxsimLanes] - static_cast<float>(centroid) * centroid_scale;
         uint32_t code = 0;
         for (const float threshold : thresholds_) code += rest > threshold ? 1 : 0;
-        codes[d % code_bytes_] = static_cast<uint8_t>(
-            codes[d % code_bytes_] | code << (d / code_bytes_ * contents_.bits));
+        codes[d % code_bytes_] = static_cast<uint8_t>(codes[d % code_bytes_] |
+                                                      code << (d / code_bytes_ * contents_.bits));
         const int stored = centroid * (1 << contents_.centroid_shift) + contents_.weights[code];
         squares += int64_t{stored} * stored;
       }
@@ -151,9 +152,8 @@ void Codebook::Read(const uint8_t* block, size_t token_count, size_t token, Toke
   for (size_t d = 0; d < contents_.dim; d++) {
     const uint32_t plane = static_cast<uint32_t>(d / code_bytes_) * contents_.bits;
     const uint32_t code = codes[d % code_bytes_] >> plane & mask;
-    out->values[d] =
-        static_cast<int16_t>((row[d] - kZeroByte) * (1 << contents_.centroid_shift) +
-                             contents_.weights[code]);
+    out->values[d] = static_cast<int16_t>((row[d] - kZeroByte) * (1 << contents_.centroid_shift) +
+                                          contents_.weights[code]);
   }
 }
 

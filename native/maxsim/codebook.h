@@ -6,11 +6,11 @@
 // gives what was stored the length L:
 //   x ~ factor * scale * (centroid * 2^centroid_shift + weight[code])
 // Centroids and weights are signed bytes, so a score is an exact integer until it meets the factor,
-// the same on every machine. Residuals with bucketed dims are those of Santhanam et al., "ColBERTv2"
-// (2022); here one set of weights serves all dims, since the rotation makes them alike, differences
-// are to the centroid as it is stored, and weights are Lloyd's (1957, 1982) rather than quantiles. (A
-// factor that makes products along the token right, as RaBitQ has it, was worse at 1 and 2 bits: what
-// is stored badly then grows, and wins maxima.)
+// the same on every machine. Residuals with bucketed dims are those of Santhanam et al.,
+// "ColBERTv2" (2022); here one set of weights serves all dims, since the rotation makes them alike,
+// differences are to the centroid as it is stored, and weights are Lloyd's (1957, 1982) rather than
+// quantiles. (A factor that makes products along the token right, as RaBitQ has it, was worse at 1
+// and 2 bits: what is stored badly then grows, and wins maxima.)
 #ifndef MAXSIM_MAXSIM_CODEBOOK_H_
 #define MAXSIM_MAXSIM_CODEBOOK_H_
 
@@ -80,7 +80,8 @@ class Codebook {
 // The step of the 7-bit values that tokens are compared with centroids in: 5 standard deviations of
 // a rotated unit vector's dims, which are spread like normal variables of deviation 1 / sqrt(dim).
 float NearestStep(size_t dim);
-// Rotated unit tokens [dim][16] to the int8 layout [padded_dim / 4][16][4], in steps of NearestStep.
+// Rotated unit tokens [dim][16] to the int8 layout [padded_dim / 4][16][4], in steps of
+// NearestStep.
 void QuantiseForNearest(const float* lanes, size_t dim, int8_t* tokens);
 // terms[c] that make kernels.nearest minimise the distance between such tokens and a centroid of
 // these bytes (value + 128), whose unit is worth `centroid_scale`.

@@ -20,10 +20,13 @@ constexpr double kRoundUp = 1 + 1e-6;
 constexpr struct {
   Codec codec;
   const char* name;
-} kNames[] = {{Codec::kF32, "f32"},   {Codec::kInt8, "int8"},
-              {Codec::kF16, "f16"},   {Codec::kBf16, "bf16"},
+} kNames[] = {{Codec::kF32, "f32"},
+              {Codec::kInt8, "int8"},
+              {Codec::kF16, "f16"},
+              {Codec::kBf16, "bf16"},
               {Codec::kInt8Token, "int8-token"},
-              {Codec::kR4, "r4"},     {Codec::kR2, "r2"},
+              {Codec::kR4, "r4"},
+              {Codec::kR2, "r2"},
               {Codec::kR1, "r1"}};
 
 // One stored byte; *clamped counts the values that do not fit.
@@ -57,8 +60,9 @@ struct Products {
   }
 };
 
-// Rounds a token in steps of `unit`, and returns the unit with which its product with itself is right:
-// what rounding has changed along the token would be in its products with all query tokens like it.
+// Rounds a token in steps of `unit`, and returns the unit with which its product with itself is
+// right: what rounding has changed along the token would be in its products with all query tokens
+// like it.
 float QuantiseToken(const float* values, size_t dim, float unit, uint8_t* row) {
   uint64_t clamped = 0;  // none: `unit` is the largest value's share
   for (size_t d = 0; d < dim; d++) row[d] = Int8Byte(values[d] / unit, &clamped);
@@ -66,8 +70,8 @@ float QuantiseToken(const float* values, size_t dim, float unit, uint8_t* row) {
   return products.stored > 0 ? static_cast<float>(products.exact / products.stored) : unit;
 }
 
-// The same for a unit that all tokens share: what is rounded is the token a little longer or shorter,
-// so that what comes out has the right product with it. A few tries; the best one stays.
+// The same for a unit that all tokens share: what is rounded is the token a little longer or
+// shorter, so that what comes out has the right product with it. A few tries; the best one stays.
 float QuantiseInSteps(const float* values, size_t dim, float unit, uint8_t* row,
                       uint64_t* clamped) {
   constexpr int kTries = 4;
@@ -125,8 +129,7 @@ void EncodeInt8(float scale, const float* tokens, size_t token_count, size_t dim
       if (per_token) std::memcpy(scales + (first + t) * sizeof(kept), &kept, sizeof(kept));
     }
   }
-  encoded->longest =
-      std::max(encoded->longest, static_cast<float>(std::sqrt(longest) * kRoundUp));
+  encoded->longest = std::max(encoded->longest, static_cast<float>(std::sqrt(longest) * kRoundUp));
 }
 
 void DecodeInt8(float scale, const uint8_t* block, size_t token_count, size_t dim, float* tokens) {
@@ -174,8 +177,8 @@ void NoteLengths(const float* tokens, size_t token_count, size_t dim, EncodedTok
     for (size_t d = 0; d < dim; d++) squares += static_cast<double>(tokens[d]) * tokens[d];
     longest = std::max(longest, squares);
   }
-  encoded->longest = std::max(
-      encoded->longest, static_cast<float>(std::sqrt(longest) * kRoundUp * (1 + 0x1p-8)));
+  encoded->longest =
+      std::max(encoded->longest, static_cast<float>(std::sqrt(longest) * kRoundUp * (1 + 0x1p-8)));
 }
 
 void NoteResiduals(const Codebook& codebook, const uint8_t* block, size_t token_count,
@@ -189,8 +192,8 @@ void NoteResiduals(const Codebook& codebook, const uint8_t* block, size_t token_
       squares += static_cast<int64_t>(stored.values[d]) * stored.values[d];
     }
     const double unit = static_cast<double>(stored.factor) * contents.scale * kRoundUp;
-    encoded->longest = std::max(
-        encoded->longest, static_cast<float>(std::sqrt(static_cast<double>(squares)) * unit));
+    encoded->longest = std::max(encoded->longest,
+                                static_cast<float>(std::sqrt(static_cast<double>(squares)) * unit));
     encoded->largest_factor = std::max(encoded->largest_factor, static_cast<float>(unit));
   }
 }

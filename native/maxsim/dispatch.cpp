@@ -88,10 +88,9 @@ std::vector<KernelCandidate> CandidatesByPriority() {
   candidates.push_back(avx512);
 #endif
 #if defined(MAXSIM_AVXVNNI)
-  candidates.push_back(Candidate(kMaxsimAvxVnni, {{"avx2", cpu.avx2},
-                                                  {"fma", cpu.fma},
-                                                  {"f16c", cpu.f16c},
-                                                  {"avx_vnni", cpu.avxvnni}}));
+  candidates.push_back(Candidate(
+      kMaxsimAvxVnni,
+      {{"avx2", cpu.avx2}, {"fma", cpu.fma}, {"f16c", cpu.f16c}, {"avx_vnni", cpu.avxvnni}}));
 #endif
 #if defined(MAXSIM_AVX2)
   candidates.push_back(

@@ -12,7 +12,8 @@
 //   f16, bf16   [n][padded_dim] halves, padding 0
 //   int8        [n][padded_dim] unsigned bytes, value + 128, padding 128
 //   int8-token  the same, then [n] f32 scales
-//   residual    [n][code_bytes] packed codes, then [n] f16 factors, then [n] centroid ids of id_bytes
+//   residual    [n][code_bytes] packed codes, then [n] f16 factors, then [n] centroid ids of
+//   id_bytes
 // padded_dim is the dim rounded up to a multiple of 4. All numbers are little-endian.
 #ifndef MAXSIM_MAXSIM_KERNEL_H_
 #define MAXSIM_MAXSIM_KERNEL_H_
@@ -48,12 +49,13 @@ struct MaxsimQueryInt8 {
 };
 
 struct MaxsimQueryF32 {
-  const float* tokens;  // f32 layout above, 64-byte aligned
-  const float* factor;  // [block][16]: 1 for a query token, 0 in unused lanes
+  const float* tokens;   // f32 layout above, 64-byte aligned
+  const float* factor;   // [block][16]: 1 for a query token, 0 in unused lanes
   float document_scale;  // 1
   uint32_t block_count;
   uint32_t padded_dim;
-  const uint16_t* bf16_tokens;  // bf16 layout, the same values (which then are bf16 values), or null
+  const uint16_t*
+      bf16_tokens;  // bf16 layout, the same values (which then are bf16 values), or null
 };
 
 // The codec and the prepared centroids of a residual store. A token is

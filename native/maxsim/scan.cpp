@@ -74,9 +74,9 @@ std::vector<float> Scanner::Rest(float longest, float largest_factor) const {
     }
     rest[block] = static_cast<float>(sum * kRoundUp);
   }
-  // A score and the part of it that is known when a document is given up are rounded apart: at every
-  // block, at the four steps of the tree, and where products and factors are (fold.h), each by 2^-24
-  // of what all tokens together can add.
+  // A score and the part of it that is known when a document is given up are rounded apart: at
+  // every block, at the four steps of the tree, and where products and factors are (fold.h), each
+  // by 2^-24 of what all tokens together can add.
   const double roundings = static_cast<double>(rest.size()) + 10;
   for (float& bound : rest) bound += static_cast<float>(sum * roundings * 0x1p-23);
   return rest;
@@ -114,8 +114,7 @@ class Rows {
     std::vector<float> values(dim);
     const size_t row_bytes = TokenBytes(format_, dim);
     DecodeTokens(format_, bytes_ + token * row_bytes, 1, dim, values.data());
-    const MaxsimQueryF32 query =
-        format_.codec == Codec::kBf16 ? query_.Bfloat16() : query_.F32();
+    const MaxsimQueryF32 query = format_.codec == Codec::kBf16 ? query_.Bfloat16() : query_.F32();
     const float* lanes = query.tokens + block * kMaxsimLanes * query.padded_dim;
     float sums[kMaxsimLanes] = {};
     for (size_t d = 0; d < dim; d++) {
@@ -137,8 +136,7 @@ class Rows {
       std::memcpy(sums, bias, sizeof(sums));
       AddProducts(query, block, bytes_ + token * padded_dim, padded_dim, sums);
       if (format_.codec == Codec::kInt8Token) {
-        std::memcpy(&factor,
-                    bytes_ + document_.token_count * padded_dim + token * sizeof(float),
+        std::memcpy(&factor, bytes_ + document_.token_count * padded_dim + token * sizeof(float),
                     sizeof(factor));
       }
     } else {
@@ -163,8 +161,8 @@ class Rows {
       factor = stored.factor;
     }
     for (size_t lane = 0; lane < kMaxsimLanes; lane++) {
-      dots[lane] = format_.codec == Codec::kInt8 ? sums[lane]
-                                                 : static_cast<float>(sums[lane]) * factor;
+      dots[lane] =
+          format_.codec == Codec::kInt8 ? sums[lane] : static_cast<float>(sums[lane]) * factor;
     }
   }
 

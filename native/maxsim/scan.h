@@ -21,8 +21,8 @@ class Scanner {
   Scanner(const PreparedQuery& query, const TokenFormat& format);
 
   // The documents that will be scanned; without an argument, any. Residual codecs need what a query
-  // has to do with each centroid: either of those that occur here or, where that is no more work, of
-  // all. Other codecs need nothing.
+  // has to do with each centroid: either of those that occur here or, where that is no more work,
+  // of all. Other codecs need nothing.
   void Prepare(std::span<const MaxsimDocument> documents);
   void Prepare();
 
@@ -35,8 +35,8 @@ class Scanner {
             float* scores) const;
 
   // For MaxsimExit: rest[b] is at least what blocks b and later can add to the score of a document
-  // whose decoded tokens are no longer than `longest`, in whatever order floats are added and however
-  // their sums are rounded; `largest_factor` is that of EncodedTokens.
+  // whose decoded tokens are no longer than `longest`, in whatever order floats are added and
+  // however their sums are rounded; `largest_factor` is that of EncodedTokens.
   std::vector<float> Rest(float longest, float largest_factor) const;
 
  private:

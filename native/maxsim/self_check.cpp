@@ -39,11 +39,8 @@ struct Case {
 // One and two blocks and both together; padded rows, and rows that kernels are specialised for;
 // documents below, at and above every tile size.
 const Case kCases[] = {
-    {5, 8, {1, 3, 4, 7}},
-    {32, 64, {6, 12, 13}},
-    {37, 50, {2, 5, 11, 25}},
-    {17, 128, {1, 14}},
-    {16, 96, {13}},
+    {5, 8, {1, 3, 4, 7}}, {32, 64, {6, 12, 13}}, {37, 50, {2, 5, 11, 25}},
+    {17, 128, {1, 14}},   {16, 96, {13}},
 };
 
 // Rows are not aligned in a mapped file, so they are not here.
@@ -89,7 +86,8 @@ class Check {
     for (const unsigned bits : {8u, 7u}) {
       const PreparedQuery query(tokens_.data(), case_.query_tokens, case_.dim, bits);
       const bool eight = bits == 8;
-      std::string found = Bytes(query, eight ? "int8 with an 8-bit query" : "int8 with a 7-bit query");
+      std::string found =
+          Bytes(query, eight ? "int8 with an 8-bit query" : "int8 with a 7-bit query");
       if (found.empty()) found = TokenScales(query);
       for (const uint32_t residual_bits : {4u, 2u, 1u}) {
         if (found.empty()) found = Residuals(query, residual_bits);
@@ -102,11 +100,11 @@ class Check {
 
  private:
   template <typename Score, typename Query, typename... Codec>
-  std::string Compare(const char* what, const Store& store, float tolerance, Score MaxsimKernels::* score,
-                      const Query& query, const Codec*... codec) {
+  std::string Compare(const char* what, const Store& store, float tolerance,
+                      Score MaxsimKernels::*score, const Query& query, const Codec*... codec) {
     std::vector<float> expected(store.documents.size()), got(store.documents.size());
-    (kMaxsimScalar.*score)(&query, codec..., store.documents.data(), store.documents.size(), nullptr,
-                           expected.data());
+    (kMaxsimScalar.*score)(&query, codec..., store.documents.data(), store.documents.size(),
+                           nullptr, expected.data());
     (kernels_.*score)(&query, codec..., store.documents.data(), store.documents.size(), nullptr,
                       got.data());
     for (size_t i = 0; i < got.size(); i++) {
@@ -143,7 +141,8 @@ class Check {
     const MaxsimQueryInt8 prepared = query.Int8(0.001f);
     // Rows as a codebook's might be, of moderate length: a table of 16 bits must hold the products.
     std::vector<uint8_t> rows(kCentroids * row, 128);
-    for (uint8_t& byte : rows) byte = static_cast<uint8_t>(128 + static_cast<int>(noise_.Next() % 25) - 12);
+    for (uint8_t& byte : rows)
+      byte = static_cast<uint8_t>(128 + static_cast<int>(noise_.Next() % 25) - 12);
     std::vector<int16_t> table(kCentroids * prepared.block_count * kMaxsimLanes), own(table.size());
     const MaxsimCentroids scalar_rows{rows.data(), kShift, kTableShift, table.data()};
     const MaxsimCentroids own_rows{rows.data(), kShift, kTableShift, own.data()};
@@ -168,7 +167,8 @@ class Check {
     residual.bits = bits;
     residual.code_bytes = static_cast<uint32_t>((case_.dim + 7) / 8 * bits);
     residual.id_bytes = bits == 4 ? 2 : (bits == 2 ? 3 : 4);
-    for (uint32_t i = 0; i < 16; i++) residual.weights[i] = static_cast<uint8_t>(1 + (i % (1u << bits)) * 254 / ((1u << bits) - 1));
+    for (uint32_t i = 0; i < 16; i++)
+      residual.weights[i] = static_cast<uint8_t>(1 + (i % (1u << bits)) * 254 / ((1u << bits) - 1));
     const size_t code_bytes = residual.code_bytes;
     const Store store(case_, code_bytes + sizeof(uint16_t) + residual.id_bytes,
                       [&](uint8_t* at, uint32_t count) {

@@ -18,8 +18,8 @@ class TopSlice {
   explicit TopSlice(size_t k);
   // In any order: the slice depends on what was offered alone.
   void Offer(uint32_t document, float score);
-  // The worst score that a document may have to get in: -infinity until k have been offered. (One of
-  // that score still may, if its number is lower.)
+  // The worst score that a document may have to get in: -infinity until k have been offered. (One
+  // of that score still may, if its number is lower.)
   float Threshold() const;
   // Empties the slice: at most k documents, best first.
   std::vector<ScoredDocument> Take();

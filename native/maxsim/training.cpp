@@ -66,7 +66,7 @@ struct alignas(64) Step {
 struct Sample {
   size_t dim = 0, count = 0;
   std::vector<Step> tokens;  // [block][padded_dim / 4]
-  std::vector<float> lanes;    // [block][dim][16], of tokens held back only
+  std::vector<float> lanes;  // [block][dim][16], of tokens held back only
 };
 
 size_t Blocks(size_t tokens) { return (tokens + kMaxsimLanes - 1) / kMaxsimLanes; }
@@ -144,8 +144,8 @@ class Trainer {
     if (options_.progress == nullptr) return;
     const float now = std::min(rounds / (kRounds + 1), 1.f);
     float before = options_.progress->load(std::memory_order_relaxed);
-    while (before < now && !options_.progress->compare_exchange_weak(before, now,
-                                                                     std::memory_order_relaxed)) {
+    while (before < now &&
+           !options_.progress->compare_exchange_weak(before, now, std::memory_order_relaxed)) {
     }
   }
   Status Check() const {
@@ -174,8 +174,8 @@ class Trainer {
     }
     // Weights are for tokens that the centroids have not seen, as nearly all will be.
     const uint64_t held = std::min<uint64_t>(kMostHeldBack, tokens / 8);
-    const uint64_t learn =
-        std::min<uint64_t>(tokens - held, std::max<size_t>(centroid_count_, 256) * kTokensPerCentroid);
+    const uint64_t learn = std::min<uint64_t>(
+        tokens - held, std::max<size_t>(centroid_count_, 256) * kTokensPerCentroid);
     BlockFiller learn_filler(dim_, learn, false, &learn_), held_filler(dim_, held, true, &held_);
     Selection taken(tokens, learn + held, options_.seed), split(learn + held, held, ~options_.seed);
     std::vector<float> vectors;
@@ -236,7 +236,8 @@ class Trainer {
     }
     const MaxsimRows rows{rows_.data(), terms_.data(), centroid_count_,
                           static_cast<uint32_t>(padded_dim_)};
-    const size_t blocks = Blocks(learn_.count), tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
+    const size_t blocks = Blocks(learn_.count),
+                 tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
     nearest_.resize(blocks * kMaxsimLanes);
     std::atomic<size_t> done{0};
     ThreadPool::Shared().For(tasks, [&](size_t task) {
@@ -270,8 +271,8 @@ class Trainer {
     }
     for (size_t c = 0; c < centroid_count_; c++) {
       if (counts_[c] != 0) continue;
-      const size_t largest = static_cast<size_t>(
-          std::max_element(counts_.begin(), counts_.end()) - counts_.begin());
+      const size_t largest =
+          static_cast<size_t>(std::max_element(counts_.begin(), counts_.end()) - counts_.begin());
       for (size_t d = 0; d < dim_; d++) {
         uint8_t& from = rows_[largest * padded_dim_ + d];
         uint8_t& to = rows_[c * padded_dim_ + d];
@@ -355,7 +356,8 @@ class Trainer {
     uint64_t below = 0;
     for (size_t bin = 0, code = 0; bin < kBins && code < count; bin++) {
       below += histogram[bin];
-      while (code < count && below * 2 * count > (2 * code + 1) * total) weights[code++] = center(bin);
+      while (code < count && below * 2 * count > (2 * code + 1) * total)
+        weights[code++] = center(bin);
     }
     constexpr int kSteps = 200;
     for (int step = 0; step < kSteps; step++) {
