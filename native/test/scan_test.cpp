@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -51,6 +52,37 @@ TEST_CASE("what Explain says adds up to the score, in every codec") {
           CHECK(std::fabs(static_cast<double>(match.contribution) - best) <= 0.15);
         }
         CHECK(std::fabs(sum - static_cast<double>(scores[i])) <= 1e-5 * magnitude);
+      }
+    }
+  }
+}
+
+// What the tokens of a document add one by one, each a document of its own, decides which is the
+// best.
+TEST_CASE("Explain names the document token that adds the most, the first of equals") {
+  constexpr size_t kDim = 50, kQueryTokens = 37, kTokens = 60;
+  for (const Codec codec : kAllCodecs) {
+    for (const unsigned bits : {8u, 7u}) {
+      CAPTURE(std::string(CodecName(codec)));
+      Noise noise(22);
+      std::vector<float> tokens = UnitTokens(kTokens, kDim, noise);
+      std::copy_n(&tokens[0], 20 * kDim, &tokens[40 * kDim]);  // equals
+      const EncodedStore whole(FormatOf(codec, kDim), kDim, tokens, {kTokens});
+      const EncodedStore single(whole.format, kDim, tokens, std::vector<uint32_t>(kTokens, 1));
+      const PreparedQuery query(noise.Floats(kQueryTokens * kDim).data(), kQueryTokens, kDim, bits);
+      std::vector<TokenMatch> matches(kQueryTokens), one(kQueryTokens), best(kQueryTokens);
+      Explain(query, whole.format, whole.documents[0], matches.data());
+      for (uint32_t t = 0; t < kTokens; t++) {
+        Explain(query, whole.format, single.documents[t], one.data());
+        for (size_t q = 0; q < kQueryTokens; q++) {
+          if (t > 0 && one[q].contribution <= best[q].contribution) continue;
+          best[q] = {t, one[q].contribution};
+        }
+      }
+      for (size_t q = 0; q < kQueryTokens; q++) {
+        CHECK(matches[q].document_token == best[q].document_token);
+        CHECK(matches[q].contribution == best[q].contribution);
+        CHECK(matches[q].document_token < 40);
       }
     }
   }
