@@ -33,7 +33,7 @@ double Seconds(MaxsimScoreF32 score, const MaxsimQueryF32& query,
                const std::vector<MaxsimDocument>& documents) {
   std::vector<float> scores(documents.size());
   double shortest = 1;
-  for (int run = 0; run < 5; run++) {
+  for (int run = 0; run < 9; run++) {
     const auto start = std::chrono::steady_clock::now();
     score(&query, documents.data(), documents.size(), nullptr, scores.data());
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
@@ -65,7 +65,7 @@ KernelCandidate WithBfloat16(const KernelCandidate& avx512, bool has_instruction
   const double own = Seconds(kernels.score_bf16, prepared, documents);
   const double by_f32 = Seconds(kMaxsimAvx512.score_bf16, prepared, documents);
   if (own * 1.1 > by_f32) {
-    candidate.supported = false;
+    candidate.slow = true;
     candidate.verdict = "the CPU multiplies bfloat16 no faster than f32";
   }
   return candidate;
@@ -107,7 +107,7 @@ std::vector<KernelCandidate> CandidatesByPriority() {
 std::string RunnableNames(const std::vector<KernelCandidate>& candidates) {
   std::string names;
   for (const KernelCandidate& c : candidates) {
-    if (c.supported && c.verdict.empty())
+    if (c.supported && (c.verdict.empty() || c.slow))
       names += (names.empty() ? "" : ", ") + std::string(c.kernels->name);
   }
   return names;
@@ -117,7 +117,7 @@ std::string RunnableNames(const std::vector<KernelCandidate>& candidates) {
 size_t FirstTrusted(std::vector<KernelCandidate>& candidates, const char* only) {
   for (size_t i = 0; i < candidates.size(); i++) {
     KernelCandidate& c = candidates[i];
-    if (!c.supported || (only != nullptr && std::string(only) != c.kernels->name)) continue;
+    if (!c.supported || (only == nullptr ? c.slow : std::string(only) != c.kernels->name)) continue;
     const std::string difference =
         c.kernels == &kMaxsimScalar ? std::string() : SelfCheck(*c.kernels);
     if (difference.empty()) return i;

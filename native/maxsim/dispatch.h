@@ -17,6 +17,8 @@ struct KernelCandidate {
   bool supported;  // by CPU and OS
   std::string
       verdict;  // "chosen", or why not, e.g. "the CPU lacks avx512_vnni", "a better one was chosen"
+  // Nothing is gained by it here: taken only when it is asked for by name.
+  bool slow = false;
 };
 
 struct Dispatch {

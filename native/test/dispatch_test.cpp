@@ -116,11 +116,24 @@ TEST_CASE("MAXSIM_ISA decides, and without it the first supported kernels that p
     return;
   }
   for (const KernelCandidate& c : dispatch.candidates) {
-    if (!c.supported) continue;
+    if (!c.supported || c.slow) continue;
     CHECK(dispatch.chosen == c.kernels);
     CHECK(c.verdict == "chosen");
     break;
   }
+}
+
+TEST_CASE("kernels that gain nothing here are left aside, unless they are asked for by name") {
+  const std::vector<KernelCandidate> candidates = {{&kHonest, true, "no faster", true},
+                                                   {&kMaxsimScalar, true, ""}};
+  const Dispatch aside = ChooseKernels(candidates, nullptr);
+  CHECK(aside.chosen == &kMaxsimScalar);
+  CHECK(aside.candidates[0].verdict == "no faster");
+  const Dispatch forced = ChooseKernels(candidates, "honest");
+  CHECK(forced.status.ok());
+  CHECK(forced.chosen == &kHonest);
+  const Dispatch unknown = ChooseKernels(candidates, "quantum");
+  CHECK(Contains(unknown.status.message(), "it may be: honest, scalar."));
 }
 
 TEST_CASE("every kernel set that this CPU can run passes its self-check") {
