@@ -29,7 +29,10 @@ it('runs the kernels that MAXSIM_ISA asks for, else the best this CPU has', () =
     return;
   }
   // What is better and was not chosen has a reason: no CPU has to be fast at all that it can.
-  const better = candidates.slice(0, candidates.findIndex(({ name }) => name === chosen));
+  const better = candidates.slice(
+    0,
+    candidates.findIndex(({ name }) => name === chosen),
+  );
   for (const { supported: can, verdict } of better) {
     expect(can ? verdict : 'lacks').toMatch(/no faster|lacks/);
   }
