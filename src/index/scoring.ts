@@ -1,5 +1,5 @@
 /** Around scoring calls: which ids are known, how long they may take, where their scores belong. */
-import { checkArray, checkOptions, checkPositive } from '../check.js';
+import { checkArray, checkBoolean, checkInteger, checkOptions, checkPositive } from '../check.js';
 import { invalid, MaxSimError } from '../errors.js';
 import { type QueryVectors, toQuery } from '../maxsim/query.js';
 import {
@@ -19,7 +19,7 @@ import type { CodecName } from '../types.js';
 export type RankRequest = { query: Float32Array | QueryVectors; ids: readonly string[] };
 
 export type RankOptions = {
-  /** How many documents to keep of each request. Default: 10. */
+  /** How many documents to return, of each request. Default: 10. */
   topK?: number;
   /**
    * Give up a document between two passes of the query (of 32 tokens, or 16) when it cannot reach the
@@ -30,6 +30,20 @@ export type RankOptions = {
   /** Gives up with ABORTED after this many milliseconds. */
   deadlineMs?: number;
 };
+
+/** Throws INVALID_ARGUMENT; `signal` and `deadlineMs` are checked where they are used. */
+export function checkRankOptions(options: RankOptions | undefined) {
+  const checked = checkOptions<RankOptions>('options', options, [
+    'topK',
+    'earlyExit',
+    'signal',
+    'deadlineMs',
+  ]);
+  const { topK = 10, earlyExit = true, signal, deadlineMs } = checked;
+  checkInteger('topK', topK, 1, 0xffffffff);
+  checkBoolean('earlyExit', earlyExit);
+  return { topK, earlyExit, signal, deadlineMs };
+}
 
 export type RankResult = {
   /** Best first; equal scores in the order of the ids. */

@@ -3,7 +3,7 @@
  * it changes, manifest.ts what a generation is.
  */
 import { setImmediate } from 'node:timers/promises';
-import { checkArray, checkBoolean, checkId, checkInteger, checkOptions } from '../check.js';
+import { checkArray, checkId, checkOptions } from '../check.js';
 import { MaxSimError } from '../errors.js';
 import {
   explainVectors,
@@ -41,6 +41,7 @@ import { formatOf, type Generation, removeFiles } from './generation.js';
 import type { EncoderIdentity, Manifest } from './manifest.js';
 import { type IndexOptions, openIndex, openNewest } from './open.js';
 import {
+  checkRankOptions,
   type RankOptions,
   type RankRequest,
   type RankResult,
@@ -79,18 +80,7 @@ export type RecodeOptions = {
 
 export type CommitResult = CommitCounts & { generation: number };
 
-export type IndexSearchOptions = {
-  /** How many documents to return. Default: 10. */
-  topK?: number;
-  /**
-   * Give up a document between two passes of the query (of 32 tokens, or 16) when it cannot reach the
-   * topK-th best any more. The hits are the same. Default: true.
-   */
-  earlyExit?: boolean;
-  signal?: AbortSignal;
-  /** Gives up with ABORTED after this many milliseconds. */
-  deadlineMs?: number;
-};
+export type IndexSearchOptions = RankOptions;
 
 const BATCH = 256;
 
@@ -384,19 +374,7 @@ export class Index {
 
   /** `rank` for many queries in one call, as `scoreMany` is `score`. */
   async rankMany(requests: readonly RankRequest[], options?: RankOptions): Promise<RankResult[]> {
-    const {
-      topK = 10,
-      earlyExit = true,
-      signal,
-      deadlineMs,
-    } = checkOptions<RankOptions>('options', options, [
-      'topK',
-      'earlyExit',
-      'signal',
-      'deadlineMs',
-    ]);
-    checkInteger('topK', topK, 1, 0xffffffff);
-    checkBoolean('earlyExit', earlyExit);
+    const { topK, earlyExit, signal, deadlineMs } = checkRankOptions(options);
     const batch = this.toBatch(requests);
     const results = await withLimits(signal, deadlineMs, (limits) =>
       rankBatch(this.snapshot, batch, topK, earlyExit, limits),
@@ -410,19 +388,7 @@ export class Index {
     query: Float32Array | QueryVectors,
     options?: IndexSearchOptions,
   ): Promise<{ id: string; score: number }[]> {
-    const {
-      topK = 10,
-      earlyExit = true,
-      signal,
-      deadlineMs,
-    } = checkOptions<IndexSearchOptions>('options', options, [
-      'topK',
-      'earlyExit',
-      'signal',
-      'deadlineMs',
-    ]);
-    checkInteger('topK', topK, 1, 0xffffffff);
-    checkBoolean('earlyExit', earlyExit);
+    const { topK, earlyExit, signal, deadlineMs } = checkRankOptions(options);
     const handle = toQuery(query, this.dim);
     // The refs are this generation's: a commit meanwhile must not change what they mean.
     const snapshot = native(() => this.snapshot.share());
