@@ -73,8 +73,9 @@ export class Index extends DocumentView {
   }
 
   /**
-   * Opens the index in a directory; in write mode it is created where there is none. Everything in it
-   * is verified before this resolves. Throws NOT_AN_INDEX (nothing is touched), INDEX_LOCKED (the pid
+   * Opens the index in a directory; in write mode it is created where there is none. Headers and tables
+   * are verified before this resolves, documents before they are first used (`verify`), and what is
+   * damaged is reported as CORRUPT_INDEX, never scored. Throws NOT_AN_INDEX (nothing is touched), INDEX_LOCKED (the pid
    * of the other writer in `details.pid`), MODEL_MISMATCH, CORRUPT_INDEX, UNSUPPORTED_FORMAT, IO_ERROR.
    *
    * @example
