@@ -54,8 +54,8 @@ bool ToSegmentSpec(const Napi::Value& value, SegmentSpec* spec) {
                    static_cast<double>(spec->documents), &spec->dead_count);
 }
 
-// How the files of a snapshot are read: { verify?: 'on-use' | 'at-open', memory?: 'mapped' | 'populated'
-// | 'huge-pages' }.
+// How the files of a snapshot are read: { verify?: 'on-use' | 'at-open', memory?: 'mapped' |
+// 'populated' | 'huge-pages' }.
 bool ToReadOptions(const Napi::Object& spec, ReadOptions* options) {
   const Napi::Env env = spec.Env();
   std::string verify = "on-use", memory = "mapped";
