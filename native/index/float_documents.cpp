@@ -118,29 +118,38 @@ Status FloatDocuments::ValidateInt8(const Document& document, double longest) co
   return Status::Ok();
 }
 
-std::span<const uint8_t> FloatDocuments::Tokens(size_t document) {
-  constexpr size_t kWindow = 64;  // documents encoded together
-  if (document < window_.first || document >= window_.first + window_.count) {
-    window_.first = document;
-    window_.count = std::min(kWindow, documents_.size() - document);
-    window_.blocks.resize(window_.count);
-    std::vector<EncodedTokens> encoded(window_.count);
-    ThreadPool::Shared().For(window_.count, [&](size_t i) {
-      const size_t number = window_.first + i;
-      const size_t tokens = TokenCount(number);
-      window_.blocks[i].resize(tokens * format_.TokenBytes());
-      EncodeTokens(format_.tokens, documents_[number].vectors.data(), tokens, format_.dim,
-                   window_.blocks[i].data(), &encoded[i]);
-    });
-    for (size_t i = 0; i < window_.count; i++) {
-      if (judged_ && encoded[i].doubtful > 0 && status_.ok()) {
-        status_ = Validate(documents_[window_.first + i]);
-      }
-      encoded_.Add(encoded[i]);
+void FloatDocuments::Prepare(size_t first, size_t count, const std::function<void()>& meanwhile) {
+  Window& window = windows_[newer_ = 1 - newer_];
+  window.first = first;
+  window.count = count;
+  window.blocks.resize(std::max(window.blocks.size(), count));
+  std::vector<EncodedTokens> encoded(count);
+  ThreadPool::Shared().For(count + 1, [&](size_t i) {
+    if (i == 0) return meanwhile();
+    const size_t number = first + i - 1, tokens = TokenCount(number);
+    window.blocks[i - 1].resize(tokens * format_.TokenBytes());
+    EncodeTokens(format_.tokens, documents_[number].vectors.data(), tokens, format_.dim,
+                 window.blocks[i - 1].data(), &encoded[i - 1]);
+  });
+  for (size_t i = 0; i < count; i++) {
+    if (judged_ && encoded[i].doubtful > 0 && status_.ok()) {
+      status_ = Validate(documents_[first + i]);
     }
+    encoded_.Add(encoded[i]);
+  }
+}
+
+std::span<const uint8_t> FloatDocuments::Tokens(size_t document) {
+  constexpr size_t kWindow = 64;  // documents encoded together when nobody has asked for more
+  const auto holds = [document](const Window& window) {
+    return document >= window.first && document < window.first + window.count;
+  };
+  if (!holds(windows_[0]) && !holds(windows_[1])) {
+    Prepare(document, std::min(kWindow, documents_.size() - document), [] {});
   }
   if (!status_.ok()) return {};
-  return window_.blocks[document - window_.first];
+  const Window& window = windows_[holds(windows_[0]) ? 0 : 1];
+  return window.blocks[document - window.first];
 }
 
 void FloatDocuments::Vectors(size_t document, float* vectors) const {

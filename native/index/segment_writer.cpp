@@ -1,5 +1,6 @@
 #include "index/segment_writer.h"
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 
@@ -53,43 +54,82 @@ class SectionStream {
   bool checked_ = false;
 };
 
-Status WriteTokens(const VectorFormat& format, DocumentSource& source, SectionStream& stream,
-                   std::vector<DocumentEntry>& entries, uint64_t* token_count) {
-  const size_t row_bytes = format.TokenBytes();
-  uint64_t offset = 0;
-  for (size_t i = 0; i < entries.size(); i++) {
-    DocumentEntry& entry = entries[i];
-    const uint32_t count = source.TokenCount(i);
-    if (count == 0 || count > kMaxDocumentTokens) {
-      return Status::Error("INVALID_ARGUMENT", "document %zu has %u tokens, expected 1 to %zu.", i,
-                           count, kMaxDocumentTokens);
+// The tokens section: blocks, and what the entries say of them.
+class TokenBlocks {
+ public:
+  TokenBlocks(const VectorFormat& format, DocumentSource& source, SectionStream& stream,
+              std::vector<DocumentEntry>& entries)
+      : row_bytes_(format.TokenBytes()), source_(source), stream_(stream), entries_(entries) {}
+
+  // While some documents are written, the next ones are made ready.
+  Status Write() {
+    Status status = Status::Ok();
+    size_t first = 0, end = EndOfWindow(0);
+    source_.Prepare(first, end - first, [] {});
+    while (first < entries_.size() && status.ok()) {
+      const size_t next = EndOfWindow(end);
+      source_.Prepare(end, next - end, [&] { status = Append(first, end); });
+      first = end;
+      end = next;
     }
-    // Blocks are aligned before, not after: the section ends with its last token.
-    Status status = stream.AlignBlock();
-    if (!status.ok()) return status;
-    const std::span<const uint8_t> tokens = source.Tokens(i);
-    if (tokens.size() != count * row_bytes) {
-      status = source.status();
-      if (!status.ok()) return status;
-      return Status::Error("INTERNAL", "document %zu has %zu token bytes, expected %zu.", i,
-                           tokens.size(), count * row_bytes);
-    }
-    offset = AlignUp(offset);
-    if (offset + tokens.size() > kMaxTokensSection) {
-      return Status::Error("INVALID_ARGUMENT",
-                           "the tokens of one segment take more than %llu bytes.",
-                           static_cast<unsigned long long>(kMaxTokensSection));
-    }
-    entry.id |= uint64_t{count} << DocumentEntry::kShift;
-    entry.tokens_block = static_cast<uint32_t>(offset / kAlignment);
-    entry.tokens_crc32c = Crc32c(tokens.data(), tokens.size());
-    offset += tokens.size();
-    *token_count += count;
-    status = stream.Append(tokens.data(), tokens.size());
-    if (!status.ok()) return status;
+    return status;
   }
-  return Status::Ok();
-}
+
+  uint64_t token_count() const { return token_count_; }
+
+ private:
+  // Enough for all cores to have a share, and no more memory than that.
+  size_t EndOfWindow(size_t first) const {
+    constexpr size_t kDocuments = 64, kBytes = size_t{4} << 20;
+    size_t end = first;
+    for (size_t bytes = 0; end < entries_.size() && end - first < kDocuments && bytes < kBytes;) {
+      bytes += source_.TokenCount(end++) * row_bytes_;
+    }
+    return end;
+  }
+
+  Status Append(size_t first, size_t end) {
+    for (size_t i = first; i < end; i++) {
+      DocumentEntry& entry = entries_[i];
+      const uint32_t count = source_.TokenCount(i);
+      if (count == 0 || count > kMaxDocumentTokens) {
+        return Status::Error("INVALID_ARGUMENT", "document %zu has %u tokens, expected 1 to %zu.",
+                             i, count, kMaxDocumentTokens);
+      }
+      // Blocks are aligned before, not after: the section ends with its last token.
+      Status status = stream_.AlignBlock();
+      if (!status.ok()) return status;
+      const std::span<const uint8_t> tokens = source_.Tokens(i);
+      if (tokens.size() != count * row_bytes_) {
+        status = source_.status();
+        if (!status.ok()) return status;
+        return Status::Error("INTERNAL", "document %zu has %zu token bytes, expected %zu.", i,
+                             tokens.size(), count * row_bytes_);
+      }
+      size_ = AlignUp(size_);
+      if (size_ + tokens.size() > kMaxTokensSection) {
+        return Status::Error("INVALID_ARGUMENT",
+                             "the tokens of one segment take more than %llu bytes.",
+                             static_cast<unsigned long long>(kMaxTokensSection));
+      }
+      entry.id |= uint64_t{count} << DocumentEntry::kShift;
+      entry.tokens_block = static_cast<uint32_t>(size_ / kAlignment);
+      entry.tokens_crc32c = Crc32c(tokens.data(), tokens.size());
+      size_ += tokens.size();
+      token_count_ += count;
+      status = stream_.Append(tokens.data(), tokens.size());
+      if (!status.ok()) return status;
+    }
+    return Status::Ok();
+  }
+
+  const size_t row_bytes_;
+  DocumentSource& source_;
+  SectionStream& stream_;
+  std::vector<DocumentEntry>& entries_;
+  uint64_t size_ = 0;  // of the section so far
+  uint64_t token_count_ = 0;
+};
 
 // Fills in where ids and records will lie.
 Status Measure(const DocumentSource& source, std::vector<DocumentEntry>& entries) {
@@ -178,7 +218,9 @@ Status WriteSegment(const std::string& path, const VectorFormat& format, Documen
   status = file->Append(&header, sizeof(header));  // its place; the real one comes last
 
   if (status.ok()) status = stream.Begin(kTokens);
-  if (status.ok()) status = WriteTokens(format, source, stream, entries, &header.token_count);
+  TokenBlocks blocks(format, source, stream, entries);
+  if (status.ok()) status = blocks.Write();
+  header.token_count = blocks.token_count();
   if (status.ok()) status = stream.Begin(kDocuments);
   if (status.ok()) status = stream.Append(entries.data(), entries.size() * sizeof(DocumentEntry));
   if (status.ok()) status = stream.Begin(kIds);

@@ -4,6 +4,7 @@
 #define MAXSIM_INDEX_SEGMENT_WRITER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,6 +26,12 @@ class DocumentSource {
   virtual std::string_view Id(size_t document) const = 0;
   virtual std::span<const uint8_t> Record(size_t document) const = 0;
   virtual uint32_t TokenCount(size_t document) const = 0;
+  // Makes `count` documents from `first` on ready for Tokens, and calls `meanwhile` once, at the
+  // same time where that helps: it may ask for the documents that were made ready before these.
+  virtual void Prepare(size_t first, size_t count, const std::function<void()>& meanwhile) {
+    (void)first, (void)count;
+    meanwhile();
+  }
   // TokenCount * TokenBytes bytes, or nothing when there are none to be had: see status().
   virtual std::span<const uint8_t> Tokens(size_t document) = 0;
   // Why documents, or one, could not be given as they are. Asked before a segment is finished.
@@ -74,6 +81,7 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   uint32_t TokenCount(size_t document) const override {
     return static_cast<uint32_t>(documents_[document].vectors.size() / format_.dim);
   }
+  void Prepare(size_t first, size_t count, const std::function<void()>& meanwhile) override;
   std::span<const uint8_t> Tokens(size_t document) override;
   EncodedTokens encoded() const override { return encoded_; }
   void Vectors(size_t document, float* vectors) const override;
@@ -92,7 +100,9 @@ class FloatDocuments : public DocumentSource, public TokenSource {
 
   VectorFormat format_;
   std::vector<Document> documents_;
-  Window window_;
+  // The one in use, and the one that is made ready meanwhile.
+  Window windows_[2];
+  int newer_ = 0;
   EncodedTokens encoded_;
   bool judged_ = false;
   Status status_ = Status::Ok();

@@ -38,6 +38,7 @@ class DurableFile {
   int fd_ = -1;
   bool renamed_ = false;
   uint64_t size_ = 0;
+  uint64_t started_ = 0;  // bytes that the disk was asked to begin with
   std::unique_ptr<uint8_t[]> buffer_;
   size_t buffered_ = 0;
 };
