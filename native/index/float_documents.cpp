@@ -126,7 +126,10 @@ std::span<const uint8_t> FloatDocuments::Tokens(size_t document) {
       EncodeTokens(format_.tokens, documents_[number].vectors.data(), tokens, format_.dim,
                    window_.blocks[i].data(), &encoded[i]);
     });
-    for (const EncodedTokens& one : encoded) encoded_.Add(one);
+    for (size_t i = 0; i < window_.count; i++) {
+      encoded_.Add(encoded[i]);
+      clamped_[window_.first + i] = static_cast<uint32_t>(encoded[i].clamped);
+    }
   }
   return window_.blocks[document - window_.first];
 }

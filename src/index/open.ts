@@ -28,12 +28,17 @@ export type IndexOptions = {
   encoder?: EncoderIdentity;
   /** Create the index if the directory is absent or empty. Default: true in write mode. */
   create?: boolean;
+  /**
+   * In write mode: 'background' merges small segments, and rewrites those of which most documents are
+   * dead, beside the commits; 'off' leaves it to `compact`. Default: 'background'.
+   */
+  compaction?: 'background' | 'off';
 };
 
 const LOCK_FILE = 'writer.lock';
 
 type Identity = Pick<IndexOptions, 'dim' | 'codec' | 'encoder'>;
-type Checked = IndexOptions & { mode: 'write' | 'read'; create: boolean };
+type Checked = IndexOptions & Required<Pick<IndexOptions, 'mode' | 'create' | 'compaction'>>;
 
 function checkIndexOptions(options: IndexOptions | undefined): Checked {
   const {
@@ -42,16 +47,28 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
     codec,
     encoder,
     create = mode === 'write',
-  } = checkOptions<IndexOptions>('options', options, ['mode', 'dim', 'codec', 'encoder', 'create']);
+    compaction = 'background',
+  } = checkOptions<IndexOptions>('options', options, [
+    'mode',
+    'dim',
+    'codec',
+    'encoder',
+    'create',
+    'compaction',
+  ]);
   if (mode !== 'write' && mode !== 'read') throw invalid('mode', "'write' or 'read'", mode);
   if (typeof create !== 'boolean') throw invalid('create', 'a boolean', create);
   if (create && mode === 'read') throw invalid('create', 'false in read mode', create);
+  if (compaction !== 'background' && compaction !== 'off') {
+    throw invalid('compaction', "'background' or 'off'", compaction);
+  }
   if (dim !== undefined) checkInteger('dim', dim, LIMITS.minDim, LIMITS.maxDim);
   if (codec !== undefined) checkCodec(codec);
   if (encoder !== undefined) checkEncoder(encoder);
   return {
     mode,
     create,
+    compaction,
     ...(dim === undefined ? {} : { dim }),
     ...(codec === undefined ? {} : { codec }),
     ...(encoder === undefined ? {} : { encoder }),
