@@ -69,6 +69,50 @@ bool ToSegments(const Napi::Value& value, const Snapshot& snapshot,
   return true;
 }
 
+// Ids of documents; their vectors go to `anchor`. Spans are to be taken from there when nothing of
+// the caller's can run any more.
+bool ToDocuments(const Napi::Array& ids, const Napi::Array& vectors, const Napi::Array& anchor,
+                 std::vector<FloatDocuments::Document>* documents) {
+  const Napi::Env env = ids.Env();
+  const uint32_t count = ids.Length();
+  for (uint32_t i = 0; i < count; i++) {  // grown as ids prove valid, see Find
+    const Napi::HandleScope scope(env);
+    if (ToId(PropertyOf(ids, i), &documents->emplace_back().id)) continue;
+    Throw(env,
+          Status::Error("INVALID_ARGUMENT", "ids[%u] must be 1 to %zu bytes of well-formed text.",
+                        i, kMaxIdBytes));
+    return false;
+  }
+  return Gather(vectors, count, anchor, 0);
+}
+
+// (format, ids, vectors) -> Promise<void>: whether writeSegment could store them
+Napi::Value CheckDocumentsTask(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  VectorFormat format;
+  Napi::Array ids, vectors;
+  if (!ToFormat(info[0], &format) || !ToArray(info[1], "ids", &ids) ||
+      !ToArray(info[2], "vectors", &vectors)) {
+    return env.Undefined();
+  }
+  if (vectors.Length() != ids.Length()) {
+    return Throw(env, Status::Error("INVALID_ARGUMENT",
+                                    "ids and vectors must have one length, but have %u and %u.",
+                                    ids.Length(), vectors.Length()));
+  }
+  std::vector<FloatDocuments::Document> documents;
+  const Napi::Array anchor = Napi::Array::New(env);
+  if (!ToDocuments(ids, vectors, anchor, &documents)) return env.Undefined();
+  for (uint32_t i = 0; i < documents.size(); i++) {
+    const Napi::HandleScope scope(env);
+    if (!ToFloats(PropertyOf(anchor, i), "vectors", &documents[i].vectors)) return env.Undefined();
+  }
+  auto source = std::make_shared<FloatDocuments>(format, std::move(documents));
+  return StartTask(
+      env, [source] { return source->Validate(); }, [](Napi::Env e) { return e.Undefined(); },
+      anchor);
+}
+
 // (path, format, ids, vectors, records) -> Promise<{ documents, tokens, sizeBytes, headerCrc,
 // clipped, clippedByDocument }>
 Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
@@ -94,17 +138,9 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
                                "have %u, %u and %u.",
                                count, vectors.Length(), records.Length()));
   }
-  std::vector<FloatDocuments::Document> documents;  // grown as ids prove valid, see Find
-  for (uint32_t i = 0; i < count; i++) {
-    const Napi::HandleScope scope(env);
-    if (!ToId(PropertyOf(ids, i), &documents.emplace_back().id)) {
-      return Throw(env, Status::Error("INVALID_ARGUMENT",
-                                      "ids[%u] must be 1 to %zu bytes of well-formed text.", i,
-                                      kMaxIdBytes));
-    }
-  }
-  Napi::Array anchor = Napi::Array::New(env);
-  if (!Gather(vectors, count, anchor, 0) || !Gather(records, count, anchor, count)) {
+  std::vector<FloatDocuments::Document> documents;
+  const Napi::Array anchor = Napi::Array::New(env);
+  if (!ToDocuments(ids, vectors, anchor, &documents) || !Gather(records, count, anchor, count)) {
     return env.Undefined();
   }
   for (uint32_t i = 0; i < count; i++) {
@@ -398,6 +434,7 @@ void ExportStoreTasks(Napi::Env env, Napi::Object exports) {
       env, "Lock", {LockObject::InstanceMethod<&LockObject::Release>("release")});
   ClassesOf(env).lock = Napi::Persistent(lock);
   exports.Set("writeSegment", Napi::Function::New(env, WriteSegmentTask, "writeSegment"));
+  exports.Set("checkDocuments", Napi::Function::New(env, CheckDocumentsTask, "checkDocuments"));
   exports.Set("mergeSegments", Napi::Function::New(env, MergeSegments, "mergeSegments"));
   exports.Set("recodeSegments", Napi::Function::New(env, RecodeSegments, "recodeSegments"));
   exports.Set("int8Range", Napi::Function::New(env, Int8RangeTask, "int8Range"));

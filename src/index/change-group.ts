@@ -29,6 +29,8 @@ export type ChangeGroup = {
   documents: PreparedDocument[];
   /** Of each document, the place of its call in the group. */
   callers: number[];
+  /** What a later call of the group has deleted or replaced: not stored, but it must be fit to be. */
+  passing: PreparedDocument[];
   /** Refs of stored documents that are deleted or replaced. */
   dead: Uint32Array;
   /** One per call. */
@@ -46,10 +48,14 @@ export async function combine(
   const stored = await findAll(calls, snapshot, pace);
   const added = new Map<string, { document: PreparedDocument; caller: number }>();
   const dead = new Map<string, number>();
+  const passing: PreparedDocument[] = [];
   const isThere = (id: string): boolean => added.has(id) || (stored.has(id) && !dead.has(id));
   const bury = (id: string): void => {
     const ref = stored.get(id);
     if (ref !== undefined) dead.set(id, ref);
+    const earlier = added.get(id);
+    if (earlier === undefined) return;
+    passing.push(earlier.document);
     added.delete(id);
   };
   const counts: CommitCounts[] = [];
@@ -86,7 +92,7 @@ export async function combine(
     callers.push(caller);
     if (pace.due) await pace.rest();
   }
-  return { documents, callers, dead: Uint32Array.from(dead.values()), counts };
+  return { documents, callers, passing, dead: Uint32Array.from(dead.values()), counts };
 }
 
 /** Refs of the documents that the calls name and the snapshot holds. */

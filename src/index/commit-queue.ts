@@ -38,8 +38,14 @@ export class CommitQueue<Change extends { size: Sized }, Result> {
   private waiting: Waiting<Change, Result>[] = [];
   private working: Promise<void> | undefined;
 
-  /** `write` commits a group: all of it, or on failure nothing; one result per change. */
-  constructor(private readonly write: (group: readonly Change[]) => Promise<readonly Result[]>) {}
+  /**
+   * `write` commits a group: all of it, or on failure nothing; one result per change. While `alone`,
+   * it gets one change at a time.
+   */
+  constructor(
+    private readonly write: (group: readonly Change[]) => Promise<readonly Result[]>,
+    private readonly alone: () => boolean,
+  ) {}
 
   /** Takes its place in the order now, whenever `preparing` is done. */
   async commit(preparing: Promise<Change>): Promise<Result> {
@@ -108,8 +114,9 @@ export class CommitQueue<Change extends { size: Sized }, Result> {
     let count = 0;
     let documents = 0;
     let bytes = 0;
+    const alone = this.alone();
     for (const entry of this.waiting) {
-      if ('task' in entry) break;
+      if ('task' in entry || (alone && group.length > 0)) break;
       const { change, failure, resolve, reject } = entry;
       if (failure !== undefined) {
         reject(failure.error);

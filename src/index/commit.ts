@@ -127,7 +127,16 @@ class Attempt {
   }
 
   async run(group: ChangeGroup, training: Training): Promise<Committed> {
-    const { documents, callers, dead, counts } = group;
+    const { documents, callers, passing, dead, counts } = group;
+    if (passing.length > 0) {
+      await nativeAsync(() =>
+        loadAddon().checkDocuments(
+          formatOf(this.manifest, this.codebook),
+          passing.map(({ id }) => id),
+          passing.map(({ vectors }) => vectors),
+        ),
+      );
+    }
     if (documents.length === 0 && dead.length === 0) return { next: null, counts, obsolete: [] };
     const { segments } = this.current.manifest;
     const bitmaps = dead.length === 0 ? [] : segments.map((entry) => entry.documents / 8);

@@ -77,8 +77,9 @@ export class Compaction {
 
   /** Merges what is committed by now into one segment without dead documents. */
   async compact(): Promise<void> {
+    // What is merged in the background will be merged here.
+    if (this.asked === 0) this.current?.cancel.cancel();
     this.asked += 1;
-    this.current?.cancel.cancel();
     try {
       await this.enqueue(async () => {
         await this.host.settled();

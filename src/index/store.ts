@@ -80,7 +80,11 @@ export class Index extends DocumentView {
     this.directory = directory;
     this.current = current;
     this.lock = lock;
-    this.queue = new CommitQueue((group) => this.write(group));
+    this.queue = new CommitQueue(
+      (group) => this.write(group),
+      // The first documents decide how all are stored: those of the first call, not of its neighbours.
+      () => this.manifest.codec.scale === null || this.manifest.codec.codebook === null,
+    );
     this.compaction = new Compaction(
       {
         directory,

@@ -186,6 +186,12 @@ export interface Addon {
     vectors: readonly Float32Array[],
     records: readonly Uint8Array[],
   ): Promise<SegmentSummary & { clippedByDocument: Uint32Array }>;
+  /** Rejects as writeSegment would. */
+  checkDocuments(
+    format: VectorFormat,
+    ids: readonly string[],
+    vectors: readonly Float32Array[],
+  ): Promise<void>;
   /** The live documents of some segments as one, at low priority. */
   mergeSegments(
     path: string,

@@ -86,6 +86,7 @@ test('no function accepts what it was not made for', async () => {
     [addon.scoreVectorsAsync, [query, format, vectors, counts]],
     [addon.explainVectors, [query, format, vectors]],
     [addon.writeSegment, [path, format, ['a'], [vectors], [record]]],
+    [addon.checkDocuments, [format, ['a'], [vectors]]],
     [addon.mergeSegments, [path, snapshot, [0]]],
     [addon.buryDocuments, [directory, snapshot, refs, 7]],
     [addon.buryMerged, [path, snapshot, [0], snapshot]],
