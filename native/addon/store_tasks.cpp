@@ -31,28 +31,23 @@ Napi::Value FromSummary(Napi::Env env, const SegmentSummary& summary, uint64_t c
   return result;
 }
 
-// Ends a segment that is being written early: what it then lacks makes the writer give up.
-class CancellableDocuments : public DocumentSource {
+// Ends the writing of a merged segment early: of a document without tokens none can be made.
+class CancellableDocuments : public LiveDocuments {
  public:
-  CancellableDocuments(DocumentSource& documents, const Limits& limits)
-      : documents_(documents), limits_(limits) {}
+  CancellableDocuments(std::shared_ptr<const Snapshot> snapshot, std::span<const uint32_t> segments,
+                       const Limits& limits)
+      : LiveDocuments(std::move(snapshot), segments), limits_(limits) {}
 
-  size_t document_count() const override { return documents_.document_count(); }
-  std::string_view Id(size_t i) const override { return documents_.Id(i); }
-  std::span<const uint8_t> Record(size_t i) const override { return documents_.Record(i); }
-  uint32_t TokenCount(size_t i) const override { return documents_.TokenCount(i); }
-  EncodedTokens encoded() const override { return documents_.encoded(); }
   std::span<const uint8_t> Tokens(size_t i) override {
-    if (status_.ok()) status_ = limits_.Check();
-    return status_.ok() ? documents_.Tokens(i) : std::span<const uint8_t>();
+    if (limit_.ok()) limit_ = limits_.Check();
+    return limit_.ok() ? LiveDocuments::Tokens(i) : std::span<const uint8_t>();
   }
   // Ok, or ABORTED.
-  const Status& status() const { return status_; }
+  const Status& limit() const { return limit_; }
 
  private:
-  DocumentSource& documents_;
   const Limits& limits_;
-  Status status_ = Status::Ok();
+  Status limit_ = Status::Ok();
 };
 
 bool ToSegments(const Napi::Value& value, const Snapshot& snapshot,
@@ -186,10 +181,9 @@ Napi::Value MergeSegments(const Napi::CallbackInfo& info) {
       env,
       [job] {
         return RunInBackground([&] {
-          LiveDocuments documents(job->snapshot, job->segments);
-          CancellableDocuments source(documents, job->limits.limits);
+          CancellableDocuments source(job->snapshot, job->segments, job->limits.limits);
           Status status = WriteSegment(job->path, job->snapshot->format(), source, &job->summary);
-          return source.status().ok() ? status : source.status();
+          return source.limit().ok() ? status : source.limit();
         });
       },
       [job](Napi::Env e) { return FromSummary(e, job->summary, 0); });
