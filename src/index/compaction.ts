@@ -25,6 +25,7 @@ export type CompactionStats = {
 /** What a compaction asks of the index. */
 export type Host = {
   readonly directory: string;
+  manifest(): Manifest;
   /** The current generation; its snapshot is a handle of the caller's own. */
   pin(): Generation;
   /** Puts the merged segment into use in its turn; false when it is needless by then. */
@@ -67,10 +68,10 @@ export class Compaction {
   }
 
   /** To be called after every commit: starts to merge in the background when something is due. */
-  wake(manifest: Manifest): void {
+  wake(): void {
     const { background, looping, asked, stopped, retry } = this;
     if (!background || looping || asked > 0 || stopped || retry !== undefined) return;
-    if (planMerge(candidatesOf(manifest)) === null) return;
+    if (planMerge(candidatesOf(this.host.manifest())) === null) return;
     this.looping = true;
     this.enqueue(() => this.loop());
   }
@@ -88,6 +89,7 @@ export class Compaction {
       });
     } finally {
       this.asked -= 1;
+      this.wake(); // for what was committed meanwhile
     }
   }
 
@@ -128,9 +130,7 @@ export class Compaction {
     if (this.stopped || error instanceof UncertainCommit) return;
     this.retry = setTimeout(() => {
       this.retry = undefined;
-      const pinned = this.host.pin();
-      pinned.snapshot.close();
-      this.wake(pinned.manifest);
+      this.wake();
     }, this.retryMs).unref();
     this.retryMs = Math.min(this.retryMs * 2, LAST_RETRY_MS);
   }

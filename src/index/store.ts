@@ -88,13 +88,14 @@ export class Index extends DocumentView {
     this.compaction = new Compaction(
       {
         directory,
+        manifest: () => this.manifest,
         pin: () => this.pin(),
         adopt: (merge) => this.adopt(merge),
         settled: () => this.queue.run(async () => {}),
       },
       lock !== null && options.compaction !== 'off',
     );
-    this.compaction.wake(current.manifest);
+    this.compaction.wake();
   }
 
   /**
@@ -311,7 +312,7 @@ export class Index extends DocumentView {
       const { next, counts, obsolete } = await run();
       if (next !== null) {
         this.advance(next);
-        this.compaction.wake(next.manifest);
+        this.compaction.wake();
         await removeFiles(this.directory, obsolete);
       }
       return counts;
