@@ -18,6 +18,7 @@ export type MaxSimErrorCode =
   | 'MODEL_NOT_FOUND' // no such model in the catalog or at the path
   | 'INVALID_MODEL' // a model folder that cannot be loaded
   | 'INVALID_SOURCE' // a corpus, query or candidate file with a bad line
+  | 'DISK_FULL' // too little space for what is to be written
   | 'IO_ERROR' // the operating system refused
   | 'WORKER_FAILED' // an encoder thread died
   | 'ADDON_NOT_FOUND' // the native addon is not built, or cannot be loaded

@@ -4,8 +4,10 @@ export { MaxSimError, type MaxSimErrorCode } from './errors.js';
 export {
   type CodecInfo,
   type CodecOption,
+  type CompactionStats,
   Index,
   type IndexSearchOptions,
+  type IndexSnapshot,
   type RankOptions,
   type RankRequest,
   type RankResult,

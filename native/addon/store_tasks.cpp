@@ -7,18 +7,19 @@
 #include <vector>
 
 #include "addon/convert.h"
+#include "addon/query.h"
 #include "addon/snapshot.h"
+#include "index/burial.h"
 #include "index/segment_writer.h"
 #include "maxsim/codec.h"
 #include "maxsim/query.h"
+#include "platform/background.h"
 #include "platform/crc32c.h"
 #include "platform/durable_file.h"
 #include "platform/lock_file.h"
 
 namespace maxsim::addon {
 namespace {
-
-constexpr double kMaxUint32 = 0xFFFFFFFF;
 
 Napi::Value FromSummary(Napi::Env env, const SegmentSummary& summary, uint64_t clipped) {
   Napi::Object result = Napi::Object::New(env);
@@ -30,8 +31,84 @@ Napi::Value FromSummary(Napi::Env env, const SegmentSummary& summary, uint64_t c
   return result;
 }
 
+// Ends the writing of a merged segment early: of a document without tokens none can be made.
+class CancellableDocuments : public LiveDocuments {
+ public:
+  CancellableDocuments(std::shared_ptr<const Snapshot> snapshot, std::span<const uint32_t> segments,
+                       const Limits& limits)
+      : LiveDocuments(std::move(snapshot), segments), limits_(limits) {}
+
+  std::span<const uint8_t> Tokens(size_t i) override {
+    if (limit_.ok()) limit_ = limits_.Check();
+    return limit_.ok() ? LiveDocuments::Tokens(i) : std::span<const uint8_t>();
+  }
+  Status status() const override { return limit_.ok() ? LiveDocuments::status() : limit_; }
+
+ private:
+  const Limits& limits_;
+  Status limit_ = Status::Ok();
+};
+
+bool ToSegments(const Napi::Value& value, const Snapshot& snapshot,
+                std::vector<uint32_t>* segments) {
+  Napi::Array given;
+  if (!ToArray(value, "segments", &given)) return false;
+  const double last = static_cast<double>(snapshot.segments().size()) - 1;
+  const uint32_t count = given.Length();
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t segment;
+    if (!ToInteger(PropertyOf(given, i), "segment", 0, last, &segment)) return false;
+    segments->push_back(static_cast<uint32_t>(segment));
+  }
+  return true;
+}
+
+// Ids of documents; their vectors go to `anchor`. Spans are to be taken from there when nothing of
+// the caller's can run any more.
+bool ToDocuments(const Napi::Array& ids, const Napi::Array& vectors, const Napi::Array& anchor,
+                 std::vector<FloatDocuments::Document>* documents) {
+  const Napi::Env env = ids.Env();
+  const uint32_t count = ids.Length();
+  for (uint32_t i = 0; i < count; i++) {  // grown as ids prove valid, see Find
+    const Napi::HandleScope scope(env);
+    if (ToId(PropertyOf(ids, i), &documents->emplace_back().id)) continue;
+    Throw(env,
+          Status::Error("INVALID_ARGUMENT", "ids[%u] must be 1 to %zu bytes of well-formed text.",
+                        i, kMaxIdBytes));
+    return false;
+  }
+  return Gather(vectors, count, anchor, 0);
+}
+
+// (format, ids, vectors) -> Promise<void>: whether writeSegment could store them
+Napi::Value CheckDocumentsTask(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  VectorFormat format;
+  Napi::Array ids, vectors;
+  if (!ToFormat(info[0], &format) || !ToArray(info[1], "ids", &ids) ||
+      !ToArray(info[2], "vectors", &vectors)) {
+    return env.Undefined();
+  }
+  if (vectors.Length() != ids.Length()) {
+    return Throw(env, Status::Error("INVALID_ARGUMENT",
+                                    "ids and vectors must have one length, but have %u and %u.",
+                                    ids.Length(), vectors.Length()));
+  }
+  std::vector<FloatDocuments::Document> documents;
+  const Napi::Array anchor = Napi::Array::New(env);
+  if (!ToDocuments(ids, vectors, anchor, &documents)) return env.Undefined();
+  for (uint32_t i = 0; i < documents.size(); i++) {
+    const Napi::HandleScope scope(env);
+    if (!ToFloats(PropertyOf(anchor, i), "vectors", &documents[i].vectors)) return env.Undefined();
+  }
+  auto source = std::make_shared<FloatDocuments>(format, std::move(documents));
+  return StartTask(
+      env, [source] { return source->Validate(); }, [](Napi::Env e) { return e.Undefined(); },
+      anchor);
+}
+
 // (path, format, ids, vectors, records) -> Promise<{ documents, tokens, sizeBytes, headerCrc,
-// clipped }>
+// clipped, clippedByDocument }>
 Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
@@ -55,17 +132,9 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
                                "have %u, %u and %u.",
                                count, vectors.Length(), records.Length()));
   }
-  std::vector<FloatDocuments::Document> documents;  // grown as ids prove valid, see Find
-  for (uint32_t i = 0; i < count; i++) {
-    const Napi::HandleScope scope(env);
-    if (!ToId(PropertyOf(ids, i), &documents.emplace_back().id)) {
-      return Throw(env, Status::Error("INVALID_ARGUMENT",
-                                      "ids[%u] must be 1 to %zu bytes of well-formed text.", i,
-                                      kMaxIdBytes));
-    }
-  }
-  Napi::Array anchor = Napi::Array::New(env);
-  if (!Gather(vectors, count, anchor, 0) || !Gather(records, count, anchor, count)) {
+  std::vector<FloatDocuments::Document> documents;
+  const Napi::Array anchor = Napi::Array::New(env);
+  if (!ToDocuments(ids, vectors, anchor, &documents) || !Gather(records, count, anchor, count)) {
     return env.Undefined();
   }
   for (uint32_t i = 0; i < count; i++) {
@@ -83,40 +152,37 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
         return status.ok() ? WriteSegment(job->path, job->format, *job->source, &job->summary)
                            : status;
       },
-      [job](Napi::Env e) { return FromSummary(e, job->summary, job->source->encoded().clamped); },
+      [job](Napi::Env e) {
+        const Napi::Value result = FromSummary(e, job->summary, job->source->encoded().clamped);
+        result.As<Napi::Object>().Set("clippedByDocument", FromUint32s(e, job->source->clamped()));
+        return result;
+      },
       anchor);
 }
 
-// (path, snapshot, segments: number[]) -> Promise<same>; the live documents of those segments,
-// bytes as they are.
+// (path, snapshot, segments: number[], limits?) -> Promise<same>; the live documents of those
+// segments, bytes as they are, at low priority.
 Napi::Value MergeSegments(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
     std::string path;
     std::shared_ptr<const Snapshot> snapshot;
     std::vector<uint32_t> segments;
+    TaskLimits limits;
     SegmentSummary summary;
   };
   auto job = std::make_shared<Job>();
-  Napi::Array segments;
   if (!ToText(info[0], "path", &job->path) || !ToSnapshot(info[1], &job->snapshot) ||
-      !ToArray(info[2], "segments", &segments)) {
+      !ToSegments(info[2], *job->snapshot, &job->segments) || !ToLimits(info[3], &job->limits)) {
     return env.Undefined();
-  }
-  const uint32_t count = segments.Length();
-  for (uint32_t i = 0; i < count; i++) {
-    uint64_t segment;
-    if (!ToInteger(PropertyOf(segments, i), "segment", 0,
-                   static_cast<double>(job->snapshot->segments().size()) - 1, &segment)) {
-      return env.Undefined();
-    }
-    job->segments.push_back(static_cast<uint32_t>(segment));
   }
   return StartTask(
       env,
       [job] {
-        LiveDocuments source(job->snapshot, job->segments);
-        return WriteSegment(job->path, job->snapshot->format(), source, &job->summary);
+        return RunInBackground([&] {
+          CancellableDocuments source(job->snapshot, job->segments, job->limits.limits);
+          return WriteSegment(job->path, job->snapshot->format(), source, &job->summary);
+        });
       },
       [job](Napi::Env e) { return FromSummary(e, job->summary, 0); });
 }
@@ -213,34 +279,77 @@ Napi::Value Int8RangeTask(const Napi::CallbackInfo& info) {
       anchor);
 }
 
-// (path, documentCount, dead: Uint32Array) -> Promise<number>: how many are dead
-Napi::Value WriteTombstones(const Napi::CallbackInfo& info) {
+// (directory, snapshot, refs: Uint32Array, generation) -> Promise<{ segment, count, file? }[]>:
+// marks documents dead; per segment how many now are, and the tombstones if any is left alive
+Napi::Value BuryDocuments(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
-    std::string path;
-    uint64_t documents, dead_count = 0;
-    std::vector<uint32_t> dead;
+    std::string directory;
+    std::shared_ptr<const Snapshot> snapshot;
+    std::vector<uint32_t> refs;
+    uint64_t generation = 0;
+    std::vector<Burial> burials;
   };
   auto job = std::make_shared<Job>();
-  std::span<const uint32_t> dead;
-  if (!ToText(info[0], "path", &job->path) ||
-      !ToInteger(info[1], "documentCount", 1, kMaxUint32 - 1, &job->documents) ||
-      !ToUint32s(info[2], "dead", &dead)) {
+  std::span<const uint32_t> refs;
+  if (!ToText(info[0], "directory", &job->directory) || !ToSnapshot(info[1], &job->snapshot) ||
+      !ToInteger(info[3], "generation", 0, 9007199254740991, &job->generation) ||
+      !ToUint32s(info[2], "refs", &refs)) {
     return env.Undefined();
   }
-  job->dead.assign(dead.begin(), dead.end());
+  job->refs.assign(refs.begin(), refs.end());
   return StartTask(
       env,
       [job] {
-        return Tombstones::Write(job->path, static_cast<uint32_t>(job->documents), job->dead,
-                                 &job->dead_count);
+        Status status =
+            Bury(job->directory, *job->snapshot, job->refs, job->generation, &job->burials);
+        if (status.ok()) return status;
+        for (const Burial& burial : job->burials) {
+          if (!burial.file.empty()) (void)RemoveFile(job->directory + "/" + burial.file);
+        }
+        return status;
+      },
+      [job](Napi::Env e) -> Napi::Value {
+        Napi::Array list = Napi::Array::New(e, job->burials.size());
+        for (uint32_t i = 0; i < job->burials.size(); i++) {
+          const Burial& burial = job->burials[i];
+          Napi::Object entry = Napi::Object::New(e);
+          entry.Set("segment", burial.segment);
+          entry.Set("count", static_cast<double>(burial.dead_count));
+          if (!burial.file.empty()) entry.Set("file", burial.file);
+          list.Set(i, entry);
+        }
+        return list;
+      });
+}
+
+// (path, merged: Snapshot, segments: number[], now: Snapshot) -> Promise<number>: how many of the
+// merged documents have died since; their tombstones are at `path` unless none or all have
+Napi::Value BuryMergedTask(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  struct Job {
+    std::string path;
+    std::shared_ptr<const Snapshot> merged, now;
+    std::vector<uint32_t> segments;
+    uint64_t dead_count = 0;
+  };
+  auto job = std::make_shared<Job>();
+  if (!ToText(info[0], "path", &job->path) || !ToSnapshot(info[1], &job->merged) ||
+      !ToSegments(info[2], *job->merged, &job->segments) || !ToSnapshot(info[3], &job->now)) {
+    return env.Undefined();
+  }
+  return StartTask(
+      env,
+      [job] {
+        return BuryMerged(job->path, *job->merged, job->segments, *job->now, &job->dead_count);
       },
       [job](Napi::Env e) -> Napi::Value {
         return Napi::Number::New(e, static_cast<double>(job->dead_count));
       });
 }
 
-// (path, bytes) -> Promise<void>
+// (path, bytes) -> Promise<void>: durable, and so is the name of every file written beside it
+// before
 Napi::Value WriteFileDurably(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
@@ -317,10 +426,12 @@ void ExportStoreTasks(Napi::Env env, Napi::Object exports) {
       env, "Lock", {LockObject::InstanceMethod<&LockObject::Release>("release")});
   ClassesOf(env).lock = Napi::Persistent(lock);
   exports.Set("writeSegment", Napi::Function::New(env, WriteSegmentTask, "writeSegment"));
+  exports.Set("checkDocuments", Napi::Function::New(env, CheckDocumentsTask, "checkDocuments"));
   exports.Set("mergeSegments", Napi::Function::New(env, MergeSegments, "mergeSegments"));
   exports.Set("recodeSegments", Napi::Function::New(env, RecodeSegments, "recodeSegments"));
   exports.Set("int8Range", Napi::Function::New(env, Int8RangeTask, "int8Range"));
-  exports.Set("writeTombstones", Napi::Function::New(env, WriteTombstones, "writeTombstones"));
+  exports.Set("buryDocuments", Napi::Function::New(env, BuryDocuments, "buryDocuments"));
+  exports.Set("buryMerged", Napi::Function::New(env, BuryMergedTask, "buryMerged"));
   exports.Set("writeFileDurably", Napi::Function::New(env, WriteFileDurably, "writeFileDurably"));
   exports.Set("removeFile", Napi::Function::New(env, RemoveFileTask, "removeFile"));
   exports.Set("flushDirectory", Napi::Function::New(env, FlushDirectoryTask, "flushDirectory"));

@@ -38,7 +38,7 @@ static_assert(sizeof(CodebookHeader) == 128 && std::is_trivially_copyable_v<Code
 // The header's checksum, which covers the centroids' and identifies the codebook.
 uint32_t CodebookCrc32c(const Codebook& codebook);
 
-// Durable when it returns.
+// Its name survives from the next FlushDirectory on.
 Status WriteCodebook(const std::string& path, const Codebook& codebook);
 
 // Verifies every byte. CORRUPT_INDEX, UNSUPPORTED_FORMAT, IO_ERROR (`*missing`: no such file).

@@ -136,6 +136,7 @@ void FloatDocuments::Prepare(size_t first, size_t count, const std::function<voi
       status_ = Validate(documents_[first + i]);
     }
     encoded_.Add(encoded[i]);
+    clamped_[first + i] = static_cast<uint32_t>(encoded[i].clamped);
   }
 }
 

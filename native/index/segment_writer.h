@@ -47,8 +47,9 @@ struct SegmentSummary {
   uint32_t header_crc32c = 0;
 };
 
-// Fails with INVALID_ARGUMENT (an id twice, an id or a count out of bounds), IO_ERROR, or what the
-// source says; then nothing is left behind.
+// Fails with INVALID_ARGUMENT (an id twice, an id or a count out of bounds), IO_ERROR, DISK_FULL,
+// or what the source says; then nothing is left behind. The file's name survives from the next
+// FlushDirectory on.
 Status WriteSegment(const std::string& path, const VectorFormat& format, DocumentSource& source,
                     SegmentSummary* summary);
 
@@ -62,7 +63,7 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   };
 
   FloatDocuments(const VectorFormat& format, std::vector<Document> documents)
-      : format_(format), documents_(std::move(documents)) {}
+      : format_(format), documents_(std::move(documents)), clamped_(documents_.size()) {}
 
   // Call once before WriteSegment. INVALID_VECTORS: a shape or a value that is not finite.
   // VECTOR_OUT_OF_RANGE: what the codec cannot hold: for int8, a component beyond its range in a
@@ -84,6 +85,8 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   void Prepare(size_t first, size_t count, const std::function<void()>& meanwhile) override;
   std::span<const uint8_t> Tokens(size_t document) override;
   EncodedTokens encoded() const override { return encoded_; }
+  // Components that were clamped, of each document whose Tokens were asked for.
+  std::span<const uint32_t> clamped() const { return clamped_; }
   void Vectors(size_t document, float* vectors) const override;
 
  private:
@@ -100,6 +103,7 @@ class FloatDocuments : public DocumentSource, public TokenSource {
 
   VectorFormat format_;
   std::vector<Document> documents_;
+  std::vector<uint32_t> clamped_;
   // The one in use, and the one that is made ready meanwhile.
   Window windows_[2];
   int newer_ = 0;

@@ -110,7 +110,7 @@ Status Tombstones::Write(const std::string& path, uint32_t document_count,
   header.crc32c = Crc32c(&header, offsetof(TombstoneHeader, crc32c));
   std::memcpy(bytes.data(), &header, sizeof(header));
   *dead_count = header.dead_count;
-  return WriteDurably(path, bytes.data(), bytes.size());
+  return WriteFlushed(path, bytes.data(), bytes.size());
 }
 
 std::vector<uint32_t> Tombstones::Ordinals() const {

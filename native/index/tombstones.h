@@ -38,7 +38,7 @@ class Tombstones {
                      std::shared_ptr<const Tombstones>* tombstones, bool* missing = nullptr);
 
   // `dead` holds ordinals below document_count in any order, repeats allowed. *dead_count: how many
-  // documents are dead in the file.
+  // documents are dead in the file, whose name survives from the next FlushDirectory on.
   static Status Write(const std::string& path, uint32_t document_count,
                       std::span<const uint32_t> dead, uint64_t* dead_count);
 

@@ -27,7 +27,7 @@ int Fault(const char* operation, const std::string& path) {
 
 Status IoError(const std::string& path, const char* operation, int error) {
   if (error == ENOSPC || error == EDQUOT) {
-    return Status::Error("IO_ERROR", "%s: cannot %s: the disk is full (%s: %s).", path.c_str(),
+    return Status::Error("DISK_FULL", "%s: cannot %s: the disk is full (%s: %s).", path.c_str(),
                          operation, error == ENOSPC ? "ENOSPC" : "EDQUOT", std::strerror(error));
   }
   return Status::Error("IO_ERROR", "%s: cannot %s: %s.", path.c_str(), operation,
@@ -146,21 +146,43 @@ Status DurableFile::Overwrite(uint64_t offset, const void* data, size_t size) {
 }
 
 Status DurableFile::Commit() {
-  Status status = Flush();
-  if (!status.ok()) return status;
-  if (const int error = Fault("fsync", temporary_)) return IoError(temporary_, "fsync", error);
-  if (FlushToDisk(fd_) != 0) return IoError(temporary_, "fsync", errno);
+  Status status = FlushBytes();
+  return status.ok() ? Rename() : status;
+}
+
+Status DurableFile::Rename() {
   if (const int error = Fault("rename", path_)) return IoError(path_, "rename", error);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return IoError(path_, "rename", errno);
   renamed_ = true;
-  return FlushDirectory(DirectoryOf(path_));
+  return Status::Ok();
 }
 
-Status WriteDurably(const std::string& path, const void* data, size_t size) {
+Status DurableFile::FlushBytes() {
+  Status status = Flush();
+  if (!status.ok()) return status;
+  if (const int error = Fault("fsync", temporary_)) return IoError(temporary_, "fsync", error);
+  return FlushToDisk(fd_) == 0 ? Status::Ok() : IoError(temporary_, "fsync", errno);
+}
+
+Status WriteFlushed(const std::string& path, const void* data, size_t size) {
   std::unique_ptr<DurableFile> file;
   Status status = DurableFile::Create(path, &file);
   if (status.ok()) status = file->Append(data, size);
   if (status.ok()) status = file->Commit();
+  return status;
+}
+
+Status WriteDurably(const std::string& path, const void* data, size_t size) {
+  const std::string directory = DirectoryOf(path);
+  std::unique_ptr<DurableFile> file;
+  Status status = DurableFile::Create(path, &file);
+  if (status.ok()) status = file->Append(data, size);
+  // In this order a journal has written the names with the bytes, and the flush of the directory
+  // finds nothing left to do.
+  if (status.ok()) status = file->FlushBytes();
+  if (status.ok()) status = FlushDirectory(directory);
+  if (status.ok()) status = file->Rename();
+  if (status.ok()) status = FlushDirectory(directory);
   return status;
 }
 

@@ -1,6 +1,7 @@
 // Every byte that must survive a crash is written here, and nowhere else: aside, to
-// `<path>.tmp-<pid>`, flushed, renamed into place, the directory flushed. A reader sees the old
-// file or the new one, never a part.
+// `<path>.tmp-<pid>`, flushed, renamed into place. A reader sees the old file or the new one, never
+// a part. Names are durable once their directory is flushed: once for all files of a commit, before
+// the file that lists them (WriteDurably) gets its name.
 #ifndef MAXSIM_PLATFORM_DURABLE_FILE_H_
 #define MAXSIM_PLATFORM_DURABLE_FILE_H_
 
@@ -26,8 +27,12 @@ class DurableFile {
   uint64_t size() const { return size_; }
   // Replaces bytes that were appended earlier (a header whose checksums come last).
   Status Overwrite(uint64_t offset, const void* data, size_t size);
-  // After this the file stands under its name and survives power loss. Once only.
+  // After this the bytes survive a power loss and the file stands under its name; the name survives
+  // from the next FlushDirectory on. Once only.
   Status Commit();
+  // The two halves of Commit.
+  Status FlushBytes();
+  Status Rename();
 
  private:
   explicit DurableFile(std::string path);
@@ -43,6 +48,11 @@ class DurableFile {
   size_t buffered_ = 0;
 };
 
+// A file as DurableFile leaves it: its name survives from the next FlushDirectory on.
+Status WriteFlushed(const std::string& path, const void* data, size_t size);
+
+// Replaces the file that lists others in its directory: their names survive before this one
+// changes, and this one has survived when it returns.
 Status WriteDurably(const std::string& path, const void* data, size_t size);
 
 // fsync of a directory: what was renamed, made or removed in it survives a power loss from then on.

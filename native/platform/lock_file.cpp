@@ -32,6 +32,13 @@ Status LockFile::Acquire(const std::string& path, std::unique_ptr<LockFile>* loc
     char text[32] = {};
     const ssize_t got = ::pread(fd, text, sizeof(text) - 1, 0);
     ::close(fd);
+    if (error == ENOLCK || error == ENOTSUP || error == EOPNOTSUPP || error == ENOSYS) {
+      return Status::Error(
+          "IO_ERROR",
+          "%s: cannot lock: the file system has no locks (%s), and without one two "
+          "writers could destroy the index; keep it on another file system.",
+          path.c_str(), std::strerror(error));
+    }
     if (error != EWOULDBLOCK) {
       return Status::Error("IO_ERROR", "%s: cannot lock: %s.", path.c_str(), std::strerror(error));
     }

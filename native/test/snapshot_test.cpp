@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "index/burial.h"
 #include "index_fixtures.h"
 
 using namespace maxsim;
@@ -112,6 +113,65 @@ TEST_CASE("a merge keeps live ids, records and token bytes as they are, in every
       }
     }
   }
+}
+
+TEST_CASE("burying adds to what is dead, per segment, and leaves no file for one that is empty") {
+  Store store;
+  const Corpus first = SmallCorpus(10, 1), second = SmallCorpus(3, 2), third = SmallCorpus(4, 3);
+  store.Add("a", first);
+  store.Add("b", second);
+  store.Add("c", third);
+  store.Bury(0, {2, 3});
+  const auto before = store.Open();
+  std::vector<Burial> burials;
+  const uint32_t refs[] = {12, 0, 10, 9, 9, 11};
+  REQUIRE(Bury(store.directory.str(), *before, refs, 7, &burials).ok());
+  REQUIRE(burials.size() == 2);
+  CHECK(burials[0].segment == 0);
+  CHECK(burials[0].file == "a.7.dead");
+  CHECK(burials[0].dead_count == 4);
+  CHECK(burials[1].segment == 1);
+  CHECK(burials[1].file.empty());
+  CHECK(burials[1].dead_count == 3);
+  std::shared_ptr<const Tombstones> tombstones;
+  REQUIRE(Tombstones::Open(store.directory / "a.7.dead", 10, 4, &tombstones).ok());
+  CHECK(tombstones->Ordinals() == std::vector<uint32_t>{0, 2, 3, 9});
+  const uint32_t dead[] = {2};
+  CHECK(CodeOf(Bury(store.directory.str(), *before, dead, 8, &burials)) == "INVALID_ARGUMENT");
+}
+
+TEST_CASE("what died while its segment was merged is dead in the merged one") {
+  Store store;
+  store.Add("a", SmallCorpus(10, 1));
+  store.Add("b", SmallCorpus(4, 2));
+  store.Add("c", SmallCorpus(5, 3));
+  store.Bury(0, {0, 5});
+  const auto merged = store.Open();
+  const uint32_t sources[] = {0, 2};  // 8 live documents of a, then 5 of c
+  const std::string path = store.directory / "m";
+  uint64_t count = 99;
+  REQUIRE(BuryMerged(path, *merged, sources, *merged, &count).ok());
+  CHECK(count == 0);
+  CHECK(!fs::exists(path));
+  store.Bury(0, {0, 1, 5, 9});
+  store.Bury(1, {0});
+  store.Bury(2, {4});
+  REQUIRE(BuryMerged(path, *merged, sources, *store.Open(), &count).ok());
+  std::shared_ptr<const Tombstones> tombstones;
+  REQUIRE(Tombstones::Open(path, 13, 3, &tombstones).ok());
+  CHECK(tombstones->Ordinals() == std::vector<uint32_t>{0, 7, 12});
+  fs::remove(path);
+  // All of `a` has died since, so the index has it no more.
+  store.specs.erase(store.specs.begin());
+  REQUIRE(BuryMerged(path, *merged, sources, *store.Open(), &count).ok());
+  REQUIRE(Tombstones::Open(path, 13, 9, &tombstones).ok());
+  CHECK(tombstones->IsDead(7));
+  CHECK(!tombstones->IsDead(8));
+  fs::remove(path);
+  store.specs.erase(store.specs.begin() + 1);
+  REQUIRE(BuryMerged(path, *merged, sources, *store.Open(), &count).ok());
+  CHECK(count == 13);
+  CHECK(!fs::exists(path));
 }
 
 TEST_CASE("a snapshot takes over what the previous one has mapped, and outlives its files") {

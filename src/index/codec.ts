@@ -97,3 +97,13 @@ function toScale(range: number): number {
 export function isScale(scale: number): boolean {
   return Math.fround(scale) === scale && scale >= 2 ** -126 && scale < 2 ** 120;
 }
+
+/** Bytes of a stored token, without alignment of its document; at most, for residual codecs. */
+export function tokenBytes(name: CodecName, dim: number): number {
+  const padded = Math.ceil(dim / 4) * 4;
+  const bits = bitsOf(name);
+  if (bits > 0) return bits * Math.ceil(dim / 8) + 2 + 3;
+  if (name === 'f32') return 4 * padded;
+  if (name === 'f16' || name === 'bf16') return 2 * padded;
+  return padded + (name === 'int8-token' ? 4 : 0);
+}

@@ -11,57 +11,61 @@ import {
   nativeAsync,
   type SegmentEntry,
   type TaskLimits,
-  UNKNOWN_REF,
 } from '../runtime/addon.js';
-import { bitsOf, isResidual, type StoredCodec, type Training } from './codec.js';
+import { type ChangeGroup, type Changes, type CommitCounts, combine } from './change-group.js';
+import { bitsOf, isResidual, type StoredCodec, type Training, tokenBytes } from './codec.js';
+import { bytesOfDocuments, requireSpace } from './disk-space.js';
 import type { PreparedDocument } from './document.js';
 import { filesOf, formatOf, type Generation, openGeneration, removeFiles } from './generation.js';
 import { type Manifest, readManifest, writeManifest } from './manifest.js';
-import { planMerge } from './merge-policy.js';
 import { chooseScale, sampleOf } from './scale.js';
 
-export type Changes = {
-  add: readonly PreparedDocument[];
-  /** Ids that are not in `add`. */
-  delete: readonly string[];
-  /** Merge everything into one segment. */
-  compact: boolean;
-  training: Training;
-};
-
-export type CommitCounts = {
-  added: number;
-  replaced: number;
-  deleted: number;
-  unknownIds: string[];
-  clippedComponents: number;
-};
-
+/** `next` is null when there was nothing to do; `counts` has one entry per call. */
 export type Committed = {
   next: Generation | null;
-  counts: CommitCounts;
+  counts: CommitCounts[];
+  /** Files that no manifest needs any more, to be removed once nobody starts from the old generation. */
   obsolete: string[];
+};
+
+/** A merged segment, durable but for its name, and what it was made of. */
+export type Merge = {
+  /** The generation whose segments were merged. */
+  from: Generation;
+  /** Places of those segments in it, ascending. */
+  segments: readonly number[];
+  merged: SegmentEntry;
+  /** Holds the merged segment, verified already. */
+  staged: Generation;
 };
 
 /** Set on the error of a commit of which it is unknown whether it survives a power loss. */
 export class UncertainCommit extends MaxSimError {}
 
 /**
- * Applies `changes`; `next` is null when there was nothing to do. `obsolete` lists the files that no
- * manifest needs any more, to be removed once nobody starts from the old generation. On failure the old generation stays
- * current and what was written is removed. Throws VECTOR_OUT_OF_RANGE, INVALID_VECTORS, IO_ERROR.
+ * Applies the changes of a group of calls as one generation. On failure the old generation stays current
+ * and what was written is removed. Throws VECTOR_OUT_OF_RANGE, INVALID_VECTORS, DISK_FULL, IO_ERROR.
  */
 export async function commit(
   directory: string,
   current: Generation,
-  changes: Changes,
+  calls: readonly Changes[],
+  training: Training,
 ): Promise<Committed> {
-  const attempt = new Attempt(directory, current);
-  try {
-    return await attempt.run(changes);
-  } catch (error) {
-    throw await attempt.undo(error);
-  }
+  const group = await combine(calls, current.snapshot);
+  return await attempt(directory, current, (attempt) => attempt.run(group, training));
+}
+
+/**
+ * Puts a merged segment in the place of its sources, as one generation. What commits have deleted or
+ * replaced since it was begun is dead in it too. `next` is null when a commit has made it needless.
+ */
+export async function adopt(
+  directory: string,
+  current: Generation,
+  merge: Merge,
+): Promise<Committed> {
+  return await attempt(directory, current, (attempt) => attempt.adopt(merge));
 }
 
 /**
@@ -75,9 +79,31 @@ export async function recode(
   training: Training,
   limits: TaskLimits,
 ): Promise<Committed> {
+  return await attempt(directory, current, (attempt) => attempt.recode(codec, training, limits));
+}
+
+/** The segments after a merge: the merged one, if anything is left of it, in the place of the oldest. */
+export function withMerged(
+  segments: readonly SegmentEntry[],
+  { from, segments: places }: Pick<Merge, 'from' | 'segments'>,
+  merged: SegmentEntry | null,
+): SegmentEntry[] {
+  const sources = new Set(places.map((place) => from.manifest.segments[place]?.file));
+  const oldest = segments.findIndex(({ file }) => sources.has(file));
+  return segments.flatMap((entry, i) => {
+    if (!sources.has(entry.file)) return [entry];
+    return i === oldest && merged !== null ? [merged] : [];
+  });
+}
+
+async function attempt(
+  directory: string,
+  current: Generation,
+  run: (attempt: Attempt) => Promise<Committed>,
+): Promise<Committed> {
   const attempt = new Attempt(directory, current);
   try {
-    return await attempt.recode(codec, training, limits);
+    return await run(attempt);
   } catch (error) {
     throw await attempt.undo(error);
   }
@@ -100,35 +126,70 @@ class Attempt {
     this.generation = current.manifest.generation + 1;
   }
 
-  async run(changes: Changes): Promise<Committed> {
-    const { snapshot } = this.current;
-    const ids = [...changes.add.map((document) => document.id), ...changes.delete];
-    const refs = snapshot.find(ids);
-    const counts: CommitCounts = {
-      added: 0,
-      replaced: 0,
-      deleted: 0,
-      unknownIds: [],
-      clippedComponents: 0,
-    };
-    for (const [i, id] of ids.entries()) {
-      const known = refs[i] !== UNKNOWN_REF;
-      if (i < changes.add.length) counts[known ? 'replaced' : 'added'] += 1;
-      else if (known) counts.deleted += 1;
-      else counts.unknownIds.push(id);
+  async run(group: ChangeGroup, training: Training): Promise<Committed> {
+    const { documents, callers, passing, dead, counts } = group;
+    if (passing.length > 0) {
+      await nativeAsync(() =>
+        loadAddon().checkDocuments(
+          formatOf(this.manifest, this.codebook),
+          passing.map(({ id }) => id),
+          passing.map(({ vectors }) => vectors),
+        ),
+      );
     }
+    if (documents.length === 0 && dead.length === 0) return { next: null, counts, obsolete: [] };
+    const { segments } = this.current.manifest;
+    const bitmaps = dead.length === 0 ? [] : segments.map((entry) => entry.documents / 8);
+    const tombstoneBytes = bitmaps.reduce((sum, bytes) => sum + bytes, 0);
+    await requireSpace(
+      this.directory,
+      (await bytesOfDocuments(documents, this.current.manifest)) + tombstoneBytes,
+    );
     this.manifest = { ...this.manifest, generation: this.generation };
-    if (changes.add.length > 0) {
-      counts.clippedComponents = await this.writeSegment(changes.add, changes.training);
+    // Side by side, so that their flushes overlap; both end before anything is undone.
+    const [writing, burying] = await Promise.allSettled([
+      documents.length === 0 ? null : this.writeSegment(documents, training),
+      dead.length === 0 ? segments : this.bury(dead),
+    ]);
+    if (writing.status === 'rejected') throw writing.reason;
+    if (burying.status === 'rejected') throw burying.reason;
+    const left = burying.value;
+    this.manifest = {
+      ...this.manifest,
+      segments: writing.value === null ? left : [...left, writing.value.entry],
+    };
+    for (const [i, clipped] of (writing.value?.clippedByDocument ?? []).entries()) {
+      (counts[callers[i] as number] as CommitCounts).clippedComponents += clipped;
     }
-    await this.bury(refs.filter((ref) => ref !== UNKNOWN_REF));
-    await this.open();
-    await this.merge(changes.compact);
-    if (this.written.length === 0 && this.sameSegments()) {
-      this.opened?.snapshot.close();
-      return { next: null, counts, obsolete: [] };
-    }
+    await this.open(this.current);
     return await this.publish(counts);
+  }
+
+  async adopt(merge: Merge): Promise<Committed> {
+    const { from, segments, merged, staged } = merge;
+    this.written.push(merged.file);
+    const nothing = { next: null, counts: [], obsolete: [] };
+    // After a recode none of the sources is left, and the documents are stored anew.
+    if (JSON.stringify(from.manifest.codec) !== JSON.stringify(this.manifest.codec)) return nothing;
+    const file = `${merged.file}.${this.generation}.dead`;
+    this.written.push(file);
+    const count = await nativeAsync(() =>
+      loadAddon().buryMerged(
+        join(this.directory, file),
+        from.snapshot,
+        segments,
+        this.current.snapshot,
+      ),
+    );
+    if (count === merged.documents) return nothing;
+    const entry = count === 0 ? merged : { ...merged, dead: { file, count } };
+    this.manifest = {
+      ...this.manifest,
+      generation: this.generation,
+      segments: withMerged(this.manifest.segments, merge, entry),
+    };
+    await this.open(staged);
+    return await this.publish([]);
   }
 
   async recode(codec: StoredCodec, training: Training, limits: TaskLimits): Promise<Committed> {
@@ -139,6 +200,13 @@ class Attempt {
     this.codebook = null;
     let clippedComponents = 0;
     if (manifest.segments.length > 0) {
+      const others = snapshot
+        .segments()
+        .map(({ sizeBytes, sections }) => sizeBytes - sections.tokens);
+      await requireSpace(
+        this.directory,
+        snapshot.tokenCount * tokenBytes(codec.name, dim) + others.reduce((a, b) => a + b, 0),
+      );
       if (isResidual(codec.name)) {
         await this.train(snapshot, training, limits);
       } else if (codec.scale === null) {
@@ -156,18 +224,14 @@ class Attempt {
       clippedComponents = clipped;
       this.manifest = { ...this.manifest, segments: [toEntry(file, summary)] };
     }
-    await this.open();
-    return await this.publish({
-      added: 0,
-      replaced: 0,
-      deleted: 0,
-      unknownIds: [],
-      clippedComponents,
-    });
+    await this.open(this.current);
+    return await this.publish([
+      { added: 0, replaced: 0, deleted: 0, unknownIds: [], clippedComponents },
+    ]);
   }
 
   /** The rename of the manifest: from then on the new generation counts. */
-  private async publish(counts: CommitCounts): Promise<Committed> {
+  private async publish(counts: CommitCounts[]): Promise<Committed> {
     this.manifestTouched = true;
     await writeManifest(this.directory, this.manifest);
     const needed = filesOf(this.manifest);
@@ -207,7 +271,7 @@ class Attempt {
   private async writeSegment(
     documents: readonly PreparedDocument[],
     training: Training,
-  ): Promise<number> {
+  ): Promise<{ entry: SegmentEntry; clippedByDocument: Uint32Array }> {
     const addon = loadAddon();
     const vectors = documents.map((document) => document.vectors);
     if (this.manifest.codec.codebook === null) {
@@ -217,7 +281,7 @@ class Attempt {
       this.manifest = { ...this.manifest, codec: { ...this.manifest.codec, scale } };
     }
     const file = this.nextFile();
-    const { clipped, ...entry } = await nativeAsync(() =>
+    const { clippedByDocument, ...summary } = await nativeAsync(() =>
       addon.writeSegment(
         join(this.directory, file),
         formatOf(this.manifest, this.codebook),
@@ -226,8 +290,7 @@ class Attempt {
         documents.map((document) => document.record),
       ),
     );
-    this.append(file, entry);
-    return clipped;
+    return { entry: toEntry(file, summary), clippedByDocument };
   }
 
   private async train(
@@ -259,101 +322,47 @@ class Attempt {
     };
   }
 
-  /** Marks documents dead; a segment of which none is left goes away altogether. */
-  private async bury(refs: Uint32Array): Promise<void> {
+  /** The segments when those documents are dead: one of which none is left goes away altogether. */
+  private async bury(refs: Uint32Array): Promise<SegmentEntry[]> {
     const { snapshot, manifest } = this.current;
-    const dead = new Map<number, number[]>();
-    for (const ref of refs) {
-      const { segment, ordinal } = snapshot.locate(ref);
-      const ordinals = dead.get(segment);
-      if (ordinals === undefined) dead.set(segment, [ordinal]);
-      else ordinals.push(ordinal);
-    }
-    const gone = new Set<string>();
-    const updated = new Map<string, SegmentEntry>();
-    for (const [number, ordinals] of dead) {
-      const entry = manifest.segments[number] as SegmentEntry;
-      const before = snapshot.deadOrdinals(number);
-      if (before.length + ordinals.length === entry.documents) {
-        gone.add(entry.file);
-        continue;
-      }
-      const all = new Uint32Array(before.length + ordinals.length);
-      all.set(before);
-      all.set(ordinals, before.length);
-      const file = `${entry.file}.${this.generation}.dead`;
+    const burials = await nativeAsync(() =>
+      loadAddon().buryDocuments(this.directory, snapshot, refs, this.generation),
+    );
+    const bySegment = new Map(burials.map((burial) => [burial.segment, burial]));
+    return manifest.segments.flatMap((entry, i) => {
+      const burial = bySegment.get(i);
+      if (burial === undefined) return [entry];
+      const { file, count } = burial;
+      if (file === undefined) return [];
       this.written.push(file);
-      const count = await nativeAsync(() =>
-        loadAddon().writeTombstones(join(this.directory, file), entry.documents, all),
-      );
-      updated.set(entry.file, { ...entry, dead: { file, count } });
-    }
-    this.manifest = {
-      ...this.manifest,
-      segments: this.manifest.segments
-        .filter((entry) => !gone.has(entry.file))
-        .map((entry) => updated.get(entry.file) ?? entry),
-    };
+      return [{ ...entry, dead: { file, count } }];
+    });
   }
 
-  private async merge(everything: boolean): Promise<void> {
-    for (;;) {
-      const candidates = this.manifest.segments.map(({ documents, dead }) => ({
-        documents,
-        dead: dead?.count ?? 0,
-      }));
-      const untidy = candidates.length > 1 || candidates.some(({ dead }) => dead > 0);
-      const all = everything && untidy ? [...candidates.keys()] : null;
-      const plan = all ?? planMerge(candidates);
-      if (plan === null) return;
-      const file = this.nextFile();
-      const { clipped: _, ...summary } = await nativeAsync(() =>
-        loadAddon().mergeSegments(
-          join(this.directory, file),
-          (this.opened as Generation).snapshot,
-          plan,
-        ),
-      );
-      const merged = new Set(plan);
-      this.manifest = {
-        ...this.manifest,
-        // In the place of the oldest, so that old documents stay before new ones.
-        segments: this.manifest.segments.flatMap((entry, i) =>
-          i === plan[0] ? [toEntry(file, summary)] : merged.has(i) ? [] : [entry],
-        ),
-      };
-      await this.open();
-    }
-  }
-
-  private async open(): Promise<void> {
-    const previous = this.opened;
+  private async open(previous: Generation): Promise<void> {
     this.opened = await openGeneration(this.directory, this.manifest, {
-      ...(previous ?? this.current),
+      ...previous,
       codebook: this.codebook,
     });
-    previous?.snapshot.close();
   }
 
   private nextFile(): string {
-    const number = String(this.generation).padStart(8, '0');
-    const file = `segment-${number}-${this.written.length}.maxsim`;
+    const file = segmentName(this.generation, 0);
     this.written.push(file);
     return file;
-  }
-
-  private append(file: string, summary: SegmentSizes): void {
-    const segments = [...this.manifest.segments, toEntry(file, summary)];
-    this.manifest = { ...this.manifest, segments };
-  }
-
-  private sameSegments(): boolean {
-    return this.manifest.segments.length === this.current.manifest.segments.length;
   }
 }
 
 type SegmentSizes = { documents: number; tokens: number; headerCrc: number };
 
-function toEntry(file: string, { documents, tokens, headerCrc }: SegmentSizes): SegmentEntry {
+export function toEntry(
+  file: string,
+  { documents, tokens, headerCrc }: SegmentSizes,
+): SegmentEntry {
   return { file, documents, tokens, headerCrc };
+}
+
+/** The segment of the commit of a generation is its 0th; what is merged from its segments, its first. */
+export function segmentName(generation: number, number: 0 | 1): string {
+  return `segment-${String(generation).padStart(8, '0')}-${number}.maxsim`;
 }

@@ -42,11 +42,11 @@ export abstract class DocumentView {
   }
 
   get documentCount(): number {
-    return this.snapshot.documentCount;
+    return this.data.documentCount;
   }
 
   get tokenCount(): number {
-    return this.snapshot.tokenCount;
+    return this.data.tokenCount;
   }
 
   /** Documents that `rank` and `search` have given up early since the index was opened. */
@@ -77,14 +77,14 @@ export abstract class DocumentView {
     const refs = this.find(ids);
     return ids.map((id, i) => {
       const ref = refs[i] as number;
-      return ref === UNKNOWN_REF ? undefined : readDocument(this.snapshot, id, ref);
+      return ref === UNKNOWN_REF ? undefined : readDocument(this.data, id, ref);
     });
   }
 
   /** The stored vectors, decoded: flat `tokens * dim` values. Throws UNKNOWN_ID. */
   vectors(id: string): Float32Array {
     const ref = this.require(id);
-    return native(() => this.snapshot.tokens(ref));
+    return native(() => this.data.tokens(ref));
   }
 
   /** One entry per id: its content hash, null if stored without one, undefined if unknown. */
@@ -94,7 +94,7 @@ export abstract class DocumentView {
       const ref = refs[i] as number;
       if (ref === UNKNOWN_REF) return undefined;
       return readContentHash(
-        native(() => this.snapshot.record(ref, HASH_PREFIX_BYTES)),
+        native(() => this.data.record(ref, HASH_PREFIX_BYTES)),
         id,
       );
     });
@@ -102,7 +102,7 @@ export abstract class DocumentView {
 
   /** All documents of this generation, oldest segment first, whatever is committed meanwhile. */
   async *documents(): AsyncGenerator<StoredDocument, void, undefined> {
-    const snapshot = this.snapshot.share();
+    const snapshot = this.data.share();
     try {
       for (let from = 0; ; ) {
         const refs = snapshot.refs(from, BATCH);
@@ -126,7 +126,7 @@ export abstract class DocumentView {
     const { known, places, unknownIds } = this.resolveIds(ids);
     const handle = toQuery(query, this.dim);
     const counts = Uint32Array.of(known.length);
-    const scores = native(() => this.snapshot.score([handle], known, counts));
+    const scores = native(() => this.data.score([handle], known, counts));
     return { scores: spread(scores, places, ids.length), unknownIds };
   }
 
@@ -154,9 +154,7 @@ export abstract class DocumentView {
       ['signal', 'deadlineMs'],
     );
     const batch = this.toBatch(requests);
-    return await withLimits(signal, deadlineMs, (limits) =>
-      scoreBatch(this.snapshot, batch, limits),
-    );
+    return await withLimits(signal, deadlineMs, (limits) => scoreBatch(this.data, batch, limits));
   }
 
   /**
@@ -180,7 +178,7 @@ export abstract class DocumentView {
     const { topK, earlyExit, signal, deadlineMs } = checkRankOptions(options);
     const batch = this.toBatch(requests);
     const results = await withLimits(signal, deadlineMs, (limits) =>
-      rankBatch(this.snapshot, batch, topK, earlyExit, limits),
+      rankBatch(this.data, batch, topK, earlyExit, limits),
     );
     for (const { skipped } of results) this.skipped += skipped;
     return results;
@@ -194,7 +192,7 @@ export abstract class DocumentView {
     const { topK, earlyExit, signal, deadlineMs } = checkRankOptions(options);
     const handle = toQuery(query, this.dim);
     // The refs are this generation's: a commit meanwhile must not change what they mean.
-    const snapshot = native(() => this.snapshot.share());
+    const snapshot = native(() => this.data.share());
     try {
       const { refs, scores, skipped } = await withLimits(signal, deadlineMs, (limits) =>
         snapshot.search(handle, topK, earlyExit, limits),
@@ -210,7 +208,7 @@ export abstract class DocumentView {
   explain(query: Float32Array | QueryVectors, id: string): VectorMatch[] {
     const ref = this.require(id);
     const handle = toQuery(query, this.dim);
-    return toMatches(native(() => this.snapshot.explain(handle, ref)));
+    return toMatches(native(() => this.data.explain(handle, ref)));
   }
 
   /** Scores of vectors that are not stored, as if they were; off the event loop. */
@@ -227,7 +225,7 @@ export abstract class DocumentView {
   }
 
   private find(ids: readonly string[]): Uint32Array {
-    const { snapshot } = this;
+    const { data: snapshot } = this;
     checkArray('ids', ids);
     return native(() => snapshot.find(ids));
   }
@@ -250,7 +248,7 @@ export abstract class DocumentView {
     return resolveRefs(ids, this.find(ids));
   }
 
-  private get snapshot(): NativeSnapshot {
+  private get data(): NativeSnapshot {
     return this.generationInUse.snapshot;
   }
 }

@@ -34,16 +34,18 @@ export type IndexOptions = ReadOptions & {
   encoder?: EncoderIdentity;
   /** Create the index if the directory is absent or empty. Default: true in write mode. */
   create?: boolean;
+  /**
+   * In write mode: 'background' merges small segments, and rewrites those of which most documents are
+   * dead, beside the commits; 'off' leaves it to `compact`. Default: 'background'.
+   */
+  compaction?: 'background' | 'off';
 };
 
 const LOCK_FILE = 'writer.lock';
 
 type Identity = Pick<IndexOptions, 'dim' | 'codec' | 'encoder'>;
-type Checked = Omit<IndexOptions, keyof ReadOptions> & {
-  mode: 'write' | 'read';
-  create: boolean;
-  reading: ReadOptions;
-};
+type Checked = Omit<IndexOptions, keyof ReadOptions> &
+  Required<Pick<IndexOptions, 'mode' | 'create' | 'compaction'>> & { reading: ReadOptions };
 
 function checkIndexOptions(options: IndexOptions | undefined): Checked {
   const {
@@ -52,6 +54,7 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
     codec,
     encoder,
     create = mode === 'write',
+    compaction = 'background',
     verify = 'on-use',
     memory = 'mapped',
   } = checkOptions<IndexOptions>('options', options, [
@@ -60,6 +63,7 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
     'codec',
     'encoder',
     'create',
+    'compaction',
     'verify',
     'memory',
   ]);
@@ -68,12 +72,16 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
   if (mode !== 'write' && mode !== 'read') throw invalid('mode', "'write' or 'read'", mode);
   if (typeof create !== 'boolean') throw invalid('create', 'a boolean', create);
   if (create && mode === 'read') throw invalid('create', 'false in read mode', create);
+  if (compaction !== 'background' && compaction !== 'off') {
+    throw invalid('compaction', "'background' or 'off'", compaction);
+  }
   if (dim !== undefined) checkInteger('dim', dim, LIMITS.minDim, LIMITS.maxDim);
   if (codec !== undefined) checkCodec(codec);
   if (encoder !== undefined) checkEncoder(encoder);
   return {
     mode,
     create,
+    compaction,
     reading: { verify, memory },
     ...(dim === undefined ? {} : { dim }),
     ...(codec === undefined ? {} : { codec }),

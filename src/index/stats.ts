@@ -1,5 +1,6 @@
 /** What an index holds, in counts and bytes. */
 import type { NativeCodebook, NativeSnapshot, SegmentStats } from '../runtime/addon.js';
+import type { CompactionStats } from './compaction.js';
 import { type Manifest, serializeManifest } from './manifest.js';
 
 export type IndexStats = {
@@ -23,12 +24,15 @@ export type IndexStats = {
     other: number;
   };
   segments: SegmentStats[];
+  /** Null where nothing is written: of readers and snapshots. */
+  compaction: CompactionStats | null;
 };
 
 export function statsOf(
   manifest: Manifest,
   snapshot: NativeSnapshot,
   codebook: NativeCodebook | null,
+  compaction: CompactionStats | null,
 ): IndexStats {
   const segments = snapshot.segments();
   const sum = (value: (segment: SegmentStats) => number): number =>
@@ -59,5 +63,6 @@ export function statsOf(
       other: files - inSections,
     },
     segments,
+    compaction,
   };
 }

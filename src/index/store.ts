@@ -1,11 +1,13 @@
 /**
  * The durable store: token vectors, texts and payloads by id. START HERE for reading; commit.ts is how
- * it changes, manifest.ts what a generation is.
+ * it changes, commit-queue.ts when, compaction.ts how its segments stay few, manifest.ts what a
+ * generation is.
  */
 import { checkArray, checkId, checkOptions } from '../check.js';
 import { MaxSimError } from '../errors.js';
 import type { NativeLock } from '../runtime/addon.js';
 import { CODECS, type CodecName } from '../types.js';
+import type { Changes, CommitCounts } from './change-group.js';
 import {
   type CodecOption,
   checkCodec,
@@ -14,17 +16,22 @@ import {
   type Training,
   trainingOf,
 } from './codec.js';
-import { type CommitCounts, type Committed, commit, recode, UncertainCommit } from './commit.js';
-import { type IndexDocument, prepareDocuments } from './document.js';
+import { adopt, type Committed, commit, recode, UncertainCommit } from './commit.js';
+import { CommitQueue, type Sized } from './commit-queue.js';
+import { Compaction } from './compaction.js';
+import { type IndexDocument, type PreparedDocument, prepareDocuments } from './document.js';
 import { DocumentView } from './document-view.js';
 import { type Generation, removeFiles } from './generation.js';
+import { IndexSnapshot } from './index-snapshot.js';
 import type { EncoderIdentity, Manifest } from './manifest.js';
 import { type IndexOptions, openIndex, openNewest } from './open.js';
 import { type RankOptions, withLimits } from './scoring.js';
 import { type IndexStats, statsOf } from './stats.js';
 
 export type { CodecOption } from './codec.js';
+export type { CompactionStats } from './compaction.js';
 export type { IndexDocument } from './document.js';
+export type { IndexSnapshot } from './index-snapshot.js';
 export type { IndexOptions } from './open.js';
 export type { RankOptions, RankRequest, RankResult, ScoreResult } from './scoring.js';
 export type { IndexStats } from './stats.js';
@@ -49,13 +56,16 @@ export type CommitResult = CommitCounts & { generation: number };
 
 export type IndexSearchOptions = RankOptions;
 
+type SizedChanges = Changes & { size: Sized };
+
 export class Index extends DocumentView {
   /** Absolute path. */
   readonly directory: string;
   private current: Generation;
   private readonly lock: NativeLock | null;
   private readonly training: Training;
-  private tail: Promise<unknown> = Promise.resolve();
+  private readonly queue: CommitQueue<SizedChanges, CommitResult>;
+  private readonly compaction: Compaction;
   private closing: Promise<void> | undefined;
   private broken: UncertainCommit | undefined;
 
@@ -63,13 +73,29 @@ export class Index extends DocumentView {
     directory: string,
     current: Generation,
     lock: NativeLock | null,
-    training: Training,
+    options: IndexOptions,
   ) {
     super();
-    this.training = training;
+    this.training = trainingOf(options.codec);
     this.directory = directory;
     this.current = current;
     this.lock = lock;
+    this.queue = new CommitQueue(
+      (group) => this.write(group),
+      // The first documents decide how all are stored: those of the first call, not of its neighbours.
+      () => this.manifest.codec.scale === null || this.manifest.codec.codebook === null,
+    );
+    this.compaction = new Compaction(
+      {
+        directory,
+        manifest: () => this.manifest,
+        pin: () => this.pin(),
+        adopt: (merge) => this.adopt(merge),
+        settled: () => this.queue.run(async () => {}),
+      },
+      lock !== null && options.compaction !== 'off',
+    );
+    this.compaction.wake();
   }
 
   /**
@@ -83,7 +109,7 @@ export class Index extends DocumentView {
    */
   static async open(directory: string, options?: IndexOptions): Promise<Index> {
     const { path, current, lock } = await openIndex(directory, options);
-    return new Index(path, current, lock, trainingOf(options?.codec));
+    return new Index(path, current, lock, options ?? {});
   }
 
   get codec(): CodecInfo {
@@ -98,7 +124,7 @@ export class Index extends DocumentView {
     return this.manifest.encoder;
   }
 
-  /** Grows by one with every commit that changes something. */
+  /** Grows by one with every commit that changes something; merges are commits too. */
   get generation(): number {
     return this.manifest.generation;
   }
@@ -122,8 +148,9 @@ export class Index extends DocumentView {
    * Deletes, then adds, as one generation: durable when this resolves, all or nothing. An id in both is
    * a replacement; the last of several documents with one id wins, the others count as replaced.
    * Documents are copied in slices of a few milliseconds, so leave them alone until this resolves.
-   * Commits run one after the other, in the order of the calls. Throws INVALID_ARGUMENT,
-   * INVALID_VECTORS, VECTOR_OUT_OF_RANGE, READ_ONLY, IO_ERROR; then nothing has changed.
+   * Calls take effect in their order. Those that wait while one is written become the next generation
+   * together: each has the counts it would have had alone, and fails alone. Throws INVALID_ARGUMENT,
+   * INVALID_VECTORS, VECTOR_OUT_OF_RANGE, READ_ONLY, DISK_FULL, IO_ERROR; then nothing has changed.
    */
   async commit(changes: {
     add?: readonly IndexDocument[];
@@ -136,22 +163,30 @@ export class Index extends DocumentView {
     }>('changes', changes, ['add', 'delete']);
     const ids = [...new Set(checkArray('ids', remove).map((id, i) => checkId(`ids[${i}]`, id)))];
     const preparing = prepareDocuments(checkArray('documents', add), this.dim);
-    preparing.catch(() => {}); // awaited below, in its turn
-    return await this.enqueue(async () => {
-      const { prepared, repeats } = await preparing;
-      const result = await this.apply(
-        [...prepared.values()],
-        ids.filter((id) => !prepared.has(id)),
-        false,
-      );
-      return { ...result, replaced: result.replaced + repeats };
-    });
+    return await this.queue.commit(
+      preparing.then(({ prepared, repeats }) => ({
+        add: prepared,
+        delete: ids.filter((id) => !prepared.has(id)),
+        repeats,
+        size: sizeOf(prepared, ids.length),
+      })),
+    );
   }
 
-  /** Merges everything into one segment and drops what is dead. Ids and scores stay the same. */
+  /**
+   * Merges everything that is committed by now into one segment and drops what is dead. Ids and scores
+   * stay the same, and commits go on meanwhile. Resolves when the new segment is durable. Throws
+   * READ_ONLY, DISK_FULL, IO_ERROR.
+   */
   async compact(): Promise<void> {
     this.checkWritable();
-    await this.enqueue(() => this.apply([], [], true));
+    await this.compaction.compact();
+  }
+
+  /** What the index holds now, to be read whatever is committed from here on; close it after use. */
+  snapshot(): IndexSnapshot {
+    this.checkOpen();
+    return new IndexSnapshot(this.pin());
   }
 
   /**
@@ -159,7 +194,7 @@ export class Index extends DocumentView {
    * that grows from small commits, since its centroids are then learned from all documents. Only down
    * the ladder of CODECS, and from a residual codec nowhere: what one has lost cannot be won back.
    * Readers follow with `refresh`. Throws INVALID_ARGUMENT, VECTOR_OUT_OF_RANGE, ABORTED, READ_ONLY,
-   * IO_ERROR; then nothing has changed.
+   * DISK_FULL, IO_ERROR; then nothing has changed.
    */
   async recode(codec: CodecOption, options?: RecodeOptions): Promise<CommitResult> {
     this.checkWritable();
@@ -168,7 +203,7 @@ export class Index extends DocumentView {
       'signal',
       'onProgress',
     ]);
-    return await this.enqueue(async () => {
+    return await this.queue.run(async () => {
       const from = this.manifest.codec.name;
       const loses = CODECS.indexOf(stored.name) > CODECS.indexOf(from) && !isResidual(from);
       if (!loses && this.documentCount > 0) {
@@ -180,10 +215,12 @@ export class Index extends DocumentView {
       return await withLimits(
         signal,
         undefined,
-        async (limits) =>
-          await this.publish(() =>
+        async (limits) => {
+          const [counts] = await this.publish(() =>
             recode(this.directory, this.current, stored, trainingOf(codec), limits),
-          ),
+          );
+          return { generation: this.generation, ...(counts as CommitCounts) };
+        },
         onProgress,
       );
     });
@@ -193,7 +230,7 @@ export class Index extends DocumentView {
   async refresh(): Promise<boolean> {
     this.checkOpen();
     if (this.lock !== null) return false; // a writer is the newest
-    return await this.enqueue(async () => {
+    return await this.queue.run(async () => {
       const next = await openNewest(this.directory, this.current);
       if (next === null) return false;
       this.advance(next);
@@ -203,15 +240,16 @@ export class Index extends DocumentView {
 
   /** Counts and sizes, of the whole and of each segment. */
   stats(): IndexStats {
-    return statsOf(this.manifest, this.generationInUse.snapshot, this.current.codebook);
+    const { manifest, snapshot, codebook } = this.generationInUse;
+    return statsOf(manifest, snapshot, codebook, this.lock === null ? null : this.compaction.stats);
   }
 
-  /** Waits for commits under way, then lets go of the files and the lock. */
+  /**
+   * Waits for commits under way and for `compact`, then lets go of the files and the lock. A merge in
+   * the background that is not nearly done is given up.
+   */
   async close(): Promise<void> {
-    this.closing ??= this.tail.then(() => {
-      this.current.snapshot.close();
-      this.lock?.release();
-    });
+    this.closing ??= this.finish();
     await this.closing;
   }
 
@@ -240,37 +278,45 @@ export class Index extends DocumentView {
     }
   }
 
-  private async enqueue<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.tail.then(task);
-    this.tail = result.catch(() => {});
-    return await result;
+  private async finish(): Promise<void> {
+    await this.compaction.stop();
+    await this.queue.drain();
+    this.current.snapshot.close();
+    this.lock?.release();
   }
 
-  private async apply(
-    add: Parameters<typeof commit>[2]['add'],
-    remove: readonly string[],
-    compact: boolean,
-  ): Promise<CommitResult> {
-    return await this.publish(() =>
-      commit(this.directory, this.current, {
-        add,
-        delete: remove,
-        compact,
-        training: this.training,
-      }),
+  /** The current generation, with a handle of its own to the data. */
+  private pin(): Generation {
+    return { ...this.current, snapshot: this.current.snapshot.share() };
+  }
+
+  private async write(group: readonly Changes[]): Promise<CommitResult[]> {
+    const counts = await this.publish(() =>
+      commit(this.directory, this.current, group, this.training),
     );
+    const { generation } = this.manifest;
+    return counts.map((count) => ({ generation, ...count }));
+  }
+
+  private async adopt(merge: Parameters<typeof adopt>[2]): Promise<boolean> {
+    return await this.queue.run(async () => {
+      const before = this.current;
+      await this.publish(() => adopt(this.directory, this.current, merge));
+      return this.current !== before;
+    });
   }
 
   /** Makes what was committed the current generation. */
-  private async publish(run: () => Promise<Committed>): Promise<CommitResult> {
+  private async publish(run: () => Promise<Committed>): Promise<CommitCounts[]> {
     if (this.broken !== undefined) throw this.broken;
     try {
       const { next, counts, obsolete } = await run();
       if (next !== null) {
         this.advance(next);
+        this.compaction.wake();
         await removeFiles(this.directory, obsolete);
       }
-      return { generation: this.manifest.generation, ...counts };
+      return counts;
     } catch (error) {
       if (error instanceof UncertainCommit) this.broken = error;
       throw error;
@@ -282,4 +328,10 @@ export class Index extends DocumentView {
     this.current = next;
     previous.close();
   }
+}
+
+function sizeOf(documents: ReadonlyMap<string, PreparedDocument>, deletes: number): Sized {
+  let bytes = 0;
+  for (const { vectors, record } of documents.values()) bytes += vectors.byteLength + record.length;
+  return { documents: documents.size + deletes, bytes };
 }

@@ -201,11 +201,19 @@ export interface Addon {
     ids: readonly string[],
     vectors: readonly Float32Array[],
     records: readonly Uint8Array[],
-  ): Promise<SegmentSummary>;
+  ): Promise<SegmentSummary & { clippedByDocument: Uint32Array }>;
+  /** Rejects as writeSegment would. */
+  checkDocuments(
+    format: VectorFormat,
+    ids: readonly string[],
+    vectors: readonly Float32Array[],
+  ): Promise<void>;
+  /** The live documents of some segments as one, at low priority. */
   mergeSegments(
     path: string,
     snapshot: NativeSnapshot,
     segments: readonly number[],
+    limits?: TaskLimits,
   ): Promise<SegmentSummary>;
   /** All live documents in another codec. */
   recodeSegments(
@@ -228,8 +236,27 @@ export interface Addon {
     vectors: readonly Float32Array[],
     dim: number,
   ): Promise<{ largest: number; best: number; longest: number }>;
-  /** Resolves with how many documents are dead. */
-  writeTombstones(path: string, documentCount: number, dead: Uint32Array): Promise<number>;
+  /**
+   * Marks documents dead: per segment that they are in, how many now are, and the name of its new
+   * tombstones, `<segment>.<generation>.dead`, unless no document of it is left.
+   */
+  buryDocuments(
+    directory: string,
+    snapshot: NativeSnapshot,
+    refs: Uint32Array,
+    generation: number,
+  ): Promise<{ segment: number; count: number; file?: string }[]>;
+  /**
+   * After a merge of `segments` of `merged`: how many of the merged documents have died since, by `now`.
+   * Their tombstones are at `path`, unless none or all have.
+   */
+  buryMerged(
+    path: string,
+    merged: NativeSnapshot,
+    segments: readonly number[],
+    now: NativeSnapshot,
+  ): Promise<number>;
+  /** Durable when it resolves, and so are all files that were written beside it before. */
   writeFileDurably(path: string, bytes: Uint8Array): Promise<void>;
   removeFile(path: string): Promise<void>;
   /** Makes renames and new files in a directory survive a power loss. */

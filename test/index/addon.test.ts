@@ -86,8 +86,10 @@ test('no function accepts what it was not made for', async () => {
     [addon.scoreVectorsAsync, [query, format, vectors, counts]],
     [addon.explainVectors, [query, format, vectors]],
     [addon.writeSegment, [path, format, ['a'], [vectors], [record]]],
+    [addon.checkDocuments, [format, ['a'], [vectors]]],
     [addon.mergeSegments, [path, snapshot, [0]]],
-    [addon.writeTombstones, [path, 5, refs]],
+    [addon.buryDocuments, [directory, snapshot, refs, 7]],
+    [addon.buryMerged, [path, snapshot, [0], snapshot]],
     [addon.writeFileDurably, [path, record]],
     [addon.removeFile, [path]],
     [addon.lockIndex, [path]],
@@ -150,9 +152,11 @@ test('no function accepts what it was not made for', async () => {
 
 test('refs that are out of range or dead are refused one by one', async () => {
   const directory = temporaryDirectory();
-  const { spec, ids } = await makeSnapshot(directory);
+  const { snapshot: before, spec, ids } = await makeSnapshot(directory);
   const dead = { file: 'segment-00000001-0.maxsim.2.dead', count: 1 };
-  expect(await addon.writeTombstones(join(directory, dead.file), 4, Uint32Array.of(2, 2))).toBe(1);
+  expect(await addon.buryDocuments(directory, before, Uint32Array.of(2, 2), 2)).toEqual([
+    { segment: 0, ...dead },
+  ]);
   const [segment] = spec.segments as [object];
   const snapshot = await addon.openSnapshot(
     directory,
@@ -177,6 +181,7 @@ test('refs that are out of range or dead are refused one by one', async () => {
       () => snapshot.tokens(ref),
       () => snapshot.locate(ref),
       () => snapshot.explain(query, ref),
+      () => addon.buryDocuments(directory, snapshot, refs, 3),
     ]) {
       expect((await refusal(run)).code).toBe('INVALID_ARGUMENT');
     }
@@ -282,6 +287,9 @@ test('a closed snapshot says so, and tasks under way keep their data', async () 
     () => snapshot.segments(),
     () => snapshot.share(),
     () => addon.mergeSegments(join(directory, 'x'), snapshot, [0]),
+    () => addon.buryDocuments(directory, snapshot, refs, 3),
+    () => addon.buryMerged(join(directory, 'x'), snapshot, [0], shared),
+    () => addon.buryMerged(join(directory, 'x'), shared, [0], snapshot),
   ]) {
     expect((await refusal(run)).code).toBe('CLOSED');
   }

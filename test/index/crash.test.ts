@@ -73,3 +73,67 @@ test('after kill -9 every acknowledged commit is there and no commit is there by
     expect(leftovers).toEqual([]);
   }
 });
+
+// Callers that do not wait for each other, each adding and replacing documents of its own, in pairs.
+const CROWD = `
+import { Index } from ${JSON.stringify(STORE)};
+const [directory, first] = process.argv.slice(2);
+const index = await Index.open(directory, { dim: ${DIM}, codec: 'f32' });
+const vectors = new Float32Array(${DIM}).fill(1);
+await Promise.all(Array.from({ length: 8 }, async (_, caller) => {
+  for (let step = Number(first); ; step++) {
+    const text = String(step);
+    console.log('begin ' + caller + ' ' + step);
+    await index.commit({
+      add: ['a', 'b', 'at' + step].map((name) => ({ id: caller + '-' + name, vectors, text })),
+      delete: [caller + '-at' + (step - 10)],
+    });
+    console.log('done ' + caller + ' ' + step);
+  }
+}));
+`;
+
+test('after kill -9 every call of a group that was acknowledged is there, merged or not', async () => {
+  const directory = temporaryDirectory();
+  const script = join(directory, 'writer.mjs');
+  writeFileSync(script, CROWD);
+  const path = join(directory, 'index');
+  const random = seeded(4);
+  let first = 0;
+  const done = new Array(8).fill(-1);
+  const begun = new Array(8).fill(-1);
+  for (let round = 0; round < 8; round++) {
+    const child = spawn(process.execPath, [script, path, String(first)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const deadline = 50 + Math.floor(random() * 400);
+    let lines = 0;
+    for await (const line of createInterface({ input: child.stdout })) {
+      const [what, caller, step] = line.split(' ') as [string, string, string];
+      (what === 'done' ? done : begun)[Number(caller)] = Number(step);
+      if (++lines === deadline) child.kill('SIGKILL');
+    }
+    await using index = await Index.open(path, { dim: DIM });
+    let documents = 0;
+    for (let caller = 0; caller < 8; caller++) {
+      const step = Number(index.get(`${caller}-a`)?.text ?? -1);
+      expect(Number(index.get(`${caller}-b`)?.text ?? -1)).toBe(step);
+      expect(step).toBeGreaterThanOrEqual(done[caller]);
+      expect(step).toBeLessThanOrEqual(begun[caller]);
+      if (step < 0) continue;
+      // Of this round: the documents of steps before are deleted at its end.
+      const kept = Array.from({ length: 10 }, (_, i) => step - i).filter((at) => at >= first);
+      expect(index.hasMany(kept.map((at) => `${caller}-at${at}`))).toEqual(kept.map(() => true));
+      expect(index.has(`${caller}-at${step - 10}`)).toBe(false);
+      documents += 2 + kept.length;
+      done[caller] = step;
+    }
+    expect(index.documentCount).toBe(documents);
+    // Every caller goes on behind the furthest.
+    first = Math.max(...done) + 1;
+    await index.delete(
+      Array.from({ length: 8 * first }, (_, i) => `${i % 8}-at${Math.floor(i / 8)}`),
+    );
+    expect(index.documentCount).toBeLessThanOrEqual(16);
+  }
+});

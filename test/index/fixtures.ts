@@ -2,9 +2,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { onTestFinished } from 'vitest';
 import { random } from '../../bench/stats.mjs';
 import type { MaxSimError } from '../../dist/errors.js';
+import type { Index } from '../../dist/index/store.js';
 import { maxSim } from '../maxsim/reference.js';
 
 export const DIM = 16;
@@ -32,6 +34,11 @@ export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'maxsim-test-'));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
+}
+
+/** Resolves when nothing is merged in the background any more. */
+export async function compacted(index: Index): Promise<void> {
+  while (index.stats().compaction?.running) await setTimeout(1);
 }
 
 /** The code and message of what `run` throws. */

@@ -4,7 +4,15 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Index } from '../../dist/index/store.js';
 import { prepareQuery } from '../../dist/maxsim/query.js';
-import { DIM, plainMaxSim, refusal, seeded, temporaryDirectory, unitVectors } from './fixtures.js';
+import {
+  compacted,
+  DIM,
+  plainMaxSim,
+  refusal,
+  seeded,
+  temporaryDirectory,
+  unitVectors,
+} from './fixtures.js';
 
 const STORE = new URL('../../dist/index/store.js', import.meta.url).href;
 
@@ -241,6 +249,7 @@ test('merges keep every id and every score bit for bit', async () => {
     await index.add([doc]);
     alone.set(doc.id, index.score(query, [doc.id]).scores[0] as number);
   }
+  await compacted(index);
   expect(index.stats().segments.length).toBeLessThan(16);
   await index.delete(['doc-7', 'doc-8']);
   const check = () => {
@@ -268,6 +277,7 @@ test('a segment of which most documents are dead is rewritten', async () => {
   await index.delete(['doc-0', 'doc-1', 'doc-2', 'doc-3', 'doc-4']);
   expect(index.stats().deadDocuments).toBe(5);
   await index.delete(['doc-5']);
+  await compacted(index);
   expect(index.stats()).toMatchObject({ deadDocuments: 0, documents: 4 });
   await index.close();
 });
@@ -555,6 +565,7 @@ test('options and fields that do not exist are refused by name', async () => {
     { dim: 8, codec: { name: 'int8', range: 0 } },
     { dim: 8, codec: { name: 'int8', range: 1e-44 } },
     { dim: 8, mode: 'append' },
+    { dim: 8, compaction: 'now' },
     { dim: 8, encoder: { fingerprint: '', recipe: {} } },
     { mode: 'read', create: true },
   ]) {

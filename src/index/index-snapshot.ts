@@ -1,0 +1,46 @@
+/** One generation of an index, held on to. */
+import { MaxSimError } from '../errors.js';
+import { DocumentView } from './document-view.js';
+import type { Generation } from './generation.js';
+import { type IndexStats, statsOf } from './stats.js';
+
+/**
+ * What the index held when `Index.snapshot` was called: reads the same until it is closed, whatever is
+ * committed or merged meanwhile, and when the index is closed. Its files keep their space on the disk
+ * until then.
+ */
+export class IndexSnapshot extends DocumentView {
+  readonly generation: number;
+  private closed = false;
+
+  /** Takes over the generation's handle. */
+  constructor(private readonly held: Generation) {
+    super();
+    this.generation = held.manifest.generation;
+  }
+
+  /** Counts and sizes, of the whole and of each segment. */
+  stats(): IndexStats {
+    const { manifest, snapshot, codebook } = this.generationInUse;
+    return statsOf(manifest, snapshot, codebook, null);
+  }
+
+  /** Lets go of the files; what is under way ends by itself. */
+  close(): void {
+    this.closed = true;
+    this.held.snapshot.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  protected get generationInUse(): Generation {
+    if (this.closed) throw new MaxSimError('CLOSED', 'The snapshot is closed.');
+    return this.held;
+  }
+}
