@@ -4,13 +4,18 @@ export { MaxSimError, type MaxSimErrorCode } from './errors.js';
 export {
   type CodecInfo,
   type CodecOption,
+  type FilterOption,
   Index,
   type IndexSearchOptions,
   type RankOptions,
   type RankRequest,
   type RankResult,
   type RecodeOptions,
+  type ScoreOptions,
   type ScoreResult,
+  type TenantChanges,
+  type TenantInfo,
+  TenantView,
 } from './index/store.js';
 export { prepareQuery, type QueryVectors } from './maxsim/query.js';
 export type {
@@ -20,6 +25,7 @@ export type {
   Query,
   RerankOptions,
   SearchOptions,
+  TenantOption,
 } from './request.js';
 export type * from './types.js';
-export { CODECS } from './types.js';
+export { CODECS, FIELD_TYPES } from './types.js';

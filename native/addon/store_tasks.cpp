@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "addon/convert.h"
+#include "addon/filter.h"
 #include "addon/snapshot.h"
 #include "index/segment_writer.h"
 #include "maxsim/codec.h"
@@ -30,8 +31,8 @@ Napi::Value FromSummary(Napi::Env env, const SegmentSummary& summary, uint64_t c
   return result;
 }
 
-// (path, format, ids, vectors, records) -> Promise<{ documents, tokens, sizeBytes, headerCrc,
-// clipped }>
+// (path, format, ids, vectors, records, fields?) -> Promise<{ documents, tokens, sizeBytes,
+// headerCrc, clipped }>
 Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
@@ -64,6 +65,8 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
                                       kMaxIdBytes));
     }
   }
+  std::unique_ptr<FieldsWriter> fields;
+  if (!ToFieldValues(info[5], count, &fields)) return env.Undefined();
   Napi::Array anchor = Napi::Array::New(env);
   if (!Gather(vectors, count, anchor, 0) || !Gather(records, count, anchor, count)) {
     return env.Undefined();
@@ -75,7 +78,8 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
       return env.Undefined();
     }
   }
-  job->source = std::make_unique<FloatDocuments>(job->format, std::move(documents));
+  job->source =
+      std::make_unique<FloatDocuments>(job->format, std::move(documents), std::move(*fields));
   return StartTask(
       env,
       [job] {

@@ -68,7 +68,8 @@ Status SegmentReader::Validate(const SegmentExpectation& expected) {
   slot_mask_ = IdTableSlots(header_.document_count) - 1;
   records_ = data + header_.sections[kRecords].offset;
   status = ValidateDocuments();
-  return status.ok() ? ValidateIdTable() : status;
+  if (status.ok()) status = ValidateIdTable();
+  return status.ok() ? OpenFields() : status;
 }
 
 Status SegmentReader::ValidateHeader(const SegmentExpectation& expected) const {
@@ -177,7 +178,7 @@ Status SegmentReader::ValidateSections() const {
         static_cast<ull>(slots_size));
   }
   // Tokens and records are read with their blocks, in ValidateDocuments.
-  for (const Section i : {kDocuments, kIds, kIdTable}) {
+  for (const Section i : {kDocuments, kIds, kIdTable, kFields}) {
     const SectionEntry& section = header_.sections[i];
     const uint32_t crc = Crc32c(file_->data() + section.offset, section.size);
     if (crc != section.crc32c) {
@@ -324,6 +325,17 @@ Status SegmentReader::ValidateIdTable() const {
     }
   }
   return Status::Ok();
+}
+
+Status SegmentReader::OpenFields() {
+  const SectionEntry& section = header_.sections[kFields];
+  uint64_t offset = 0;
+  std::string problem;
+  if (FieldsReader::Open({file_->data() + section.offset, section.size}, document_count(), &fields_,
+                         &offset, &problem)) {
+    return Status::Ok();
+  }
+  return Corrupt("fields", section.offset + offset, "%s", problem.c_str());
 }
 
 Status SegmentReader::ValidatePadding(const char* section, uint64_t begin, uint64_t end) const {

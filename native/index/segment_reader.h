@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "index/fields.h"
 #include "index/segment_format.h"
 #include "maxsim/kernel.h"
 #include "platform/mapped_file.h"
@@ -53,10 +54,14 @@ class SegmentReader {
     const DocumentEntry& entry = documents_[ordinal];
     return {records_ + entry.record_offset, entry.record_size};
   }
+  uint32_t TokenCount(uint32_t ordinal) const { return documents_[ordinal].token_count; }
   MaxsimDocument Document(uint32_t ordinal) const {
     const DocumentEntry& entry = documents_[ordinal];
     return {tokens_ + entry.tokens_offset, entry.token_count};
   }
+
+  // What documents can be filtered by.
+  const FieldsReader& fields() const { return fields_; }
 
   // `hash` is HashId(id, header().id_hash_seed). The ordinal, or kUnknown.
   uint32_t Find(std::string_view id, uint64_t hash) const;
@@ -70,6 +75,7 @@ class SegmentReader {
   Status ValidateDocuments() const;
   Status ValidateResiduals(uint32_t document, uint64_t start) const;
   Status ValidateIdTable() const;
+  Status OpenFields();
   Status ValidatePadding(const char* section, uint64_t begin, uint64_t end) const;
   Status Corrupt(const char* section, uint64_t offset, const char* format, ...) const
       MAXSIM_PRINTF(4, 5);
@@ -83,6 +89,7 @@ class SegmentReader {
   const uint32_t* slots_ = nullptr;
   uint64_t slot_mask_ = 0;
   const uint8_t* records_ = nullptr;
+  FieldsReader fields_;
 };
 
 }  // namespace maxsim

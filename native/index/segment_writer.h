@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "index/fields.h"
 #include "index/segment_format.h"
 #include "maxsim/training.h"
 #include "platform/status.h"
@@ -27,6 +28,8 @@ class DocumentSource {
   virtual uint32_t TokenCount(size_t document) const = 0;
   // TokenCount * TokenBytes bytes, or nothing when the document cannot be stored (see status()).
   virtual std::span<const uint8_t> Tokens(size_t document) = 0;
+  // The fields section: what documents can be filtered by, in the order of the documents.
+  virtual Status Fields(std::vector<uint8_t>* section) const = 0;
   // What was learned of all tokens, once Tokens has been called for every document.
   virtual EncodedTokens encoded() const = 0;
 };
@@ -52,8 +55,10 @@ class FloatDocuments : public DocumentSource, public TokenSource {
     std::span<const uint8_t> record;
   };
 
-  FloatDocuments(const VectorFormat& format, std::vector<Document> documents)
-      : format_(format), documents_(std::move(documents)) {}
+  // `fields` holds the values of as many documents.
+  FloatDocuments(const VectorFormat& format, std::vector<Document> documents,
+                 FieldsWriter fields = FieldsWriter({}))
+      : format_(format), documents_(std::move(documents)), fields_(std::move(fields)) {}
 
   // Call once before WriteSegment. INVALID_VECTORS: a shape or a value that is not finite.
   // VECTOR_OUT_OF_RANGE: what the codec cannot hold: for int8, a component beyond its range in a
@@ -69,6 +74,7 @@ class FloatDocuments : public DocumentSource, public TokenSource {
     return static_cast<uint32_t>(documents_[document].vectors.size() / format_.dim);
   }
   std::span<const uint8_t> Tokens(size_t document) override;
+  Status Fields(std::vector<uint8_t>* section) const override { return fields_.Finish(section); }
   EncodedTokens encoded() const override { return encoded_; }
   void Vectors(size_t document, float* vectors) const override;
 
@@ -84,6 +90,7 @@ class FloatDocuments : public DocumentSource, public TokenSource {
 
   VectorFormat format_;
   std::vector<Document> documents_;
+  FieldsWriter fields_;
   Window window_;
   EncodedTokens encoded_;
 };

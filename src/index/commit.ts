@@ -15,6 +15,7 @@ import {
 } from '../runtime/addon.js';
 import { bitsOf, isResidual, type StoredCodec, type Training } from './codec.js';
 import type { PreparedDocument } from './document.js';
+import { toColumns } from './fields.js';
 import { filesOf, formatOf, type Generation, openGeneration, removeFiles } from './generation.js';
 import { type Manifest, readManifest, writeManifest } from './manifest.js';
 import { planMerge } from './merge-policy.js';
@@ -224,6 +225,7 @@ class Attempt {
         documents.map((document) => document.id),
         vectors,
         documents.map((document) => document.record),
+        toColumns(this.manifest, documents),
       ),
     );
     this.append(file, entry);

@@ -10,6 +10,7 @@ import {
   type VectorFormat,
 } from '../runtime/addon.js';
 import { bitsOf, isResidual } from './codec.js';
+import { storedFields } from './fields.js';
 import {
   CODEBOOK_NAME,
   MANIFEST_FILE,
@@ -42,7 +43,11 @@ export async function openGeneration(
   previous: Generation | null,
 ): Promise<Generation> {
   const codebook = await openCodebook(directory, manifest, previous?.codebook ?? null);
-  const spec = { ...formatOf(manifest, codebook), segments: manifest.segments };
+  const spec = {
+    ...formatOf(manifest, codebook),
+    segments: manifest.segments,
+    fields: storedFields(manifest),
+  };
   const snapshot = await nativeAsync(() =>
     loadAddon().openSnapshot(directory, spec, previous?.snapshot ?? null),
   );

@@ -4,10 +4,12 @@
  */
 import { mkdir, readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { checkInteger, checkOptions, checkString, LIMITS } from '../check.js';
+import { checkBoolean, checkInteger, checkOptions, checkString, LIMITS } from '../check.js';
 import { invalid, MaxSimError } from '../errors.js';
-import { loadAddon, type NativeLock, native, nativeAsync } from '../runtime/addon.js';
+import { type Field, loadAddon, type NativeLock, native, nativeAsync } from '../runtime/addon.js';
+import type { FieldTypes } from '../types.js';
 import { type CodecOption, checkCodec, codecOf } from './codec.js';
+import { checkFields, describeFields } from './fields.js';
 import { type Generation, isOurs, openGeneration, removeOrphans } from './generation.js';
 import {
   type EncoderIdentity,
@@ -26,14 +28,23 @@ export type IndexOptions = {
   codec?: CodecOption;
   /** Which encoder makes the vectors. Fixed at creation, its fingerprint checked otherwise. */
   encoder?: EncoderIdentity;
+  /**
+   * What documents can be filtered by, from their payloads: `{ lang: 'keyword', year: 'number' }`. Fixed
+   * at creation, checked otherwise. Default: nothing.
+   */
+  fields?: FieldTypes;
+  /** Whether every document belongs to a tenant: see `tenant`. Fixed at creation. Default: false. */
+  tenants?: boolean;
   /** Create the index if the directory is absent or empty. Default: true in write mode. */
   create?: boolean;
 };
 
 const LOCK_FILE = 'writer.lock';
 
-type Identity = Pick<IndexOptions, 'dim' | 'codec' | 'encoder'>;
-type Checked = IndexOptions & { mode: 'write' | 'read'; create: boolean };
+type Identity = Pick<IndexOptions, 'dim' | 'codec' | 'encoder' | 'tenants'> & {
+  fields?: readonly Field[];
+};
+type Checked = Identity & { mode: 'write' | 'read'; create: boolean };
 
 function checkIndexOptions(options: IndexOptions | undefined): Checked {
   const {
@@ -41,20 +52,33 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
     dim,
     codec,
     encoder,
+    fields,
+    tenants,
     create = mode === 'write',
-  } = checkOptions<IndexOptions>('options', options, ['mode', 'dim', 'codec', 'encoder', 'create']);
+  } = checkOptions<IndexOptions>('options', options, [
+    'mode',
+    'dim',
+    'codec',
+    'encoder',
+    'fields',
+    'tenants',
+    'create',
+  ]);
   if (mode !== 'write' && mode !== 'read') throw invalid('mode', "'write' or 'read'", mode);
   if (typeof create !== 'boolean') throw invalid('create', 'a boolean', create);
   if (create && mode === 'read') throw invalid('create', 'false in read mode', create);
   if (dim !== undefined) checkInteger('dim', dim, LIMITS.minDim, LIMITS.maxDim);
   if (codec !== undefined) checkCodec(codec);
   if (encoder !== undefined) checkEncoder(encoder);
+  if (tenants !== undefined) checkBoolean('tenants', tenants);
   return {
     mode,
     create,
     ...(dim === undefined ? {} : { dim }),
     ...(codec === undefined ? {} : { codec }),
     ...(encoder === undefined ? {} : { encoder }),
+    ...(fields === undefined ? {} : { fields: checkFields(fields) }),
+    ...(tenants === undefined ? {} : { tenants }),
   };
 }
 
@@ -92,6 +116,17 @@ function checkIdentity(path: string, manifest: Manifest, options: Identity): voi
   if (asked !== undefined && asked !== manifest.encoder?.fingerprint) {
     differences.push(`encoder ${manifest.encoder?.fingerprint ?? '(none)'}, not ${asked}`);
   }
+  if (
+    options.fields !== undefined &&
+    describeFields(options.fields) !== describeFields(manifest.fields)
+  ) {
+    differences.push(
+      `the fields ${describeFields(manifest.fields)}, not ${describeFields(options.fields)}`,
+    );
+  }
+  if (options.tenants !== undefined && options.tenants !== manifest.tenants) {
+    differences.push(manifest.tenants ? 'tenants, not without' : 'no tenants, not with them');
+  }
   if (differences.length > 0) {
     throw new MaxSimError(
       'MODEL_MISMATCH',
@@ -113,8 +148,8 @@ export async function openNewest(
       // A directory that was made anew may have any generation: compare all of it.
       if (JSON.stringify(manifest) === JSON.stringify(current.manifest)) return null;
       // The codec may have changed: a writer has called recode.
-      const { dim, encoder } = current.manifest;
-      checkIdentity(path, manifest, { dim, ...(encoder && { encoder }) });
+      const { dim, encoder, fields, tenants } = current.manifest;
+      checkIdentity(path, manifest, { dim, fields, tenants, ...(encoder && { encoder }) });
     }
     try {
       return await openGeneration(path, manifest, current);
@@ -220,7 +255,7 @@ function firstManifest(options: Checked): Manifest {
   if (options.dim === undefined) {
     throw new MaxSimError('INVALID_ARGUMENT', 'options.dim is required to create an index.');
   }
-  const { encoder } = options;
+  const { encoder, fields = [], tenants = false } = options;
   return {
     generation: 0,
     dim: options.dim,
@@ -228,6 +263,8 @@ function firstManifest(options: Checked): Manifest {
     // A copy, and what JSON makes of it.
     encoder:
       encoder === undefined ? null : (JSON.parse(JSON.stringify(encoder)) as EncoderIdentity),
+    fields,
+    tenants,
     segments: [],
   };
 }

@@ -4,7 +4,12 @@
  */
 import { checkArray, checkId, checkOptions } from '../check.js';
 import { MaxSimError } from '../errors.js';
-import type { NativeLock } from '../runtime/addon.js';
+import {
+  type NativeLock,
+  type NativeSnapshot,
+  type NativeTally,
+  native,
+} from '../runtime/addon.js';
 import { CODECS, type CodecName } from '../types.js';
 import {
   type CodecOption,
@@ -22,12 +27,16 @@ import type { EncoderIdentity, Manifest } from './manifest.js';
 import { type IndexOptions, openIndex, openNewest } from './open.js';
 import { type RankOptions, withLimits } from './scoring.js';
 import { type IndexStats, statsOf } from './stats.js';
+import { checkTenant, noTenants, ownId, storedId, tenantRequired } from './tenant.js';
+import { storedIds, TenantView } from './tenant-view.js';
 
 export type { CodecOption } from './codec.js';
 export type { IndexDocument } from './document.js';
+export type { FilterOption } from './document-view.js';
 export type { IndexOptions } from './open.js';
-export type { RankOptions, RankRequest, RankResult, ScoreResult } from './scoring.js';
+export type { RankOptions, RankRequest, RankResult, ScoreOptions, ScoreResult } from './scoring.js';
 export type { IndexStats } from './stats.js';
+export { type TenantChanges, TenantView } from './tenant-view.js';
 
 /** How an index stores tokens. */
 export type CodecInfo = {
@@ -47,6 +56,9 @@ export type RecodeOptions = {
 
 export type CommitResult = CommitCounts & { generation: number };
 
+/** A tenant of an index, with what it has stored. */
+export type TenantInfo = { tenant: string; documents: number; tokens: number };
+
 export type IndexSearchOptions = RankOptions;
 
 export class Index extends DocumentView {
@@ -58,6 +70,7 @@ export class Index extends DocumentView {
   private tail: Promise<unknown> = Promise.resolve();
   private closing: Promise<void> | undefined;
   private broken: UncertainCommit | undefined;
+  private tallied: { snapshot: NativeSnapshot; tallies: Map<string, NativeTally> } | undefined;
 
   private constructor(
     directory: string,
@@ -129,21 +142,67 @@ export class Index extends DocumentView {
     delete?: readonly string[];
   }): Promise<CommitResult> {
     this.checkWritable();
+    return await this.commitFor(this.tenantInUse, changes);
+  }
+
+  /** The documents of a tenant alone, in an index with tenants. Throws INVALID_ARGUMENT. */
+  tenant(name: string): TenantView {
+    const tenant = checkTenant(name);
+    if (!this.manifest.tenants) throw noTenants();
+    return new TenantView(tenant, {
+      generation: () => this.generationInUse,
+      tally: () => this.tallies().get(tenant) ?? { documents: 0, tokens: 0 },
+      checkWritable: () => this.checkWritable(),
+      commit: (changes) => this.commitFor(tenant, changes),
+      clear: () => this.enqueue(() => this.apply([], storedIds(this.current, tenant), false)),
+    });
+  }
+
+  /** The documents of the tenant that is named, or of an index without tenants. Else throws. */
+  view(tenant: string | undefined): Index | TenantView {
+    if (tenant !== undefined) return this.tenant(tenant);
+    if (this.manifest.tenants) throw tenantRequired();
+    return this;
+  }
+
+  /** The tenants that have documents, in the order of their bytes. Throws INVALID_ARGUMENT. */
+  tenants(): TenantInfo[] {
+    this.checkOpen();
+    if (!this.manifest.tenants) throw noTenants();
+    return Array.from(this.tallies(), ([tenant, tally]) => ({ tenant, ...tally }));
+  }
+
+  /** Whether every document belongs to a tenant. */
+  get hasTenants(): boolean {
+    return this.manifest.tenants;
+  }
+
+  private async commitFor(
+    tenant: string | null,
+    changes: { add?: readonly IndexDocument[]; delete?: readonly string[] },
+  ): Promise<CommitResult> {
+    this.checkWritable();
     const { add = [], delete: remove = [] } = checkOptions<{
       add?: readonly IndexDocument[];
       delete?: readonly string[];
     }>('changes', changes, ['add', 'delete']);
-    const ids = [...new Set(checkArray('ids', remove).map((id, i) => checkId(`ids[${i}]`, id)))];
-    const preparing = prepareDocuments(checkArray('documents', add), this.dim);
+    const ids = checkArray('ids', remove).map((id, i) =>
+      storedId(tenant, checkId(`ids[${i}]`, id)),
+    );
+    const preparing = prepareDocuments(checkArray('documents', add), this.manifest, tenant);
     preparing.catch(() => {}); // awaited below, in its turn
     return await this.enqueue(async () => {
       const { prepared, repeats } = await preparing;
       const result = await this.apply(
         [...prepared.values()],
-        ids.filter((id) => !prepared.has(id)),
+        [...new Set(ids)].filter((id) => !prepared.has(id)),
         false,
       );
-      return { ...result, replaced: result.replaced + repeats };
+      return {
+        ...result,
+        replaced: result.replaced + repeats,
+        unknownIds: result.unknownIds.map((id) => ownId(tenant, id)),
+      };
     });
   }
 
@@ -221,6 +280,25 @@ export class Index extends DocumentView {
   protected get generationInUse(): Generation {
     this.checkOpen();
     return this.current;
+  }
+
+  protected get tenantInUse(): null {
+    this.checkOpen();
+    if (this.manifest.tenants) throw tenantRequired();
+    return null;
+  }
+
+  /** What each tenant has in this generation, counted once. */
+  private tallies(): ReadonlyMap<string, NativeTally> {
+    const { snapshot } = this.generationInUse;
+    if (this.tallied?.snapshot !== snapshot) {
+      const rows = native(() => snapshot.tallyKeywords(0));
+      const tallies = new Map(
+        rows.map(({ keyword, documents, tokens }) => [keyword, { documents, tokens }]),
+      );
+      this.tallied = { snapshot, tallies };
+    }
+    return this.tallied.tallies;
   }
 
   private get manifest(): Manifest {
