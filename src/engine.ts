@@ -177,6 +177,7 @@ export class Engine {
     const request = checkRerank(query, options, this.index.dim);
     const list = checkCandidates(candidates, this.index.dim, request.filter !== undefined);
     const call = new Call(request, this.index.view(request.tenant));
+    call.view.checkFilter(call.filter);
     const scored = await call.stage('late-interaction', () => this.scoreLate(call, list));
     const { known, unknownIds, excludedIds } = scored ?? whatIsHeld(call, list);
     const missing = { unknownIds, excludedIds };
@@ -188,12 +189,12 @@ export class Engine {
     return { hits: await this.finish(call, known), ...missing, ...call.end() };
   }
 
-  /** The best documents of the whole index, every token scanned. */
+  /** The best documents of the whole index, or of those that match a filter, every token scanned. */
   async search(query: Query, options?: SearchOptions): Promise<SearchResult> {
     this.checkOpen();
     const request = checkSearch(query, options, this.index.dim);
     const call = new Call(request, this.index.view(request.tenant));
-    if (call.filter !== undefined) call.view.hasMany([], { filter: call.filter }); // before encoding
+    call.view.checkFilter(call.filter); // before anything is encoded
     const vectors = await this.encodeQuery(call);
     const scoring = performance.now();
     const found = await call.view.search(vectors, {

@@ -207,17 +207,6 @@ Napi::Value SnapshotObject::Search(const Napi::CallbackInfo& info) {
       });
 }
 
-namespace {
-
-Napi::Object FromTally(Napi::Env env, const Tally& tally) {
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("documents", static_cast<double>(tally.documents));
-  result.Set("tokens", static_cast<double>(tally.tokens));
-  return result;
-}
-
-}  // namespace
-
 // (filter, refs) -> Uint8Array: 1 for each ref that matches, 0 for others and for what is unknown
 Napi::Value SnapshotObject::Match(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -258,14 +247,14 @@ Napi::Value SnapshotObject::Matching(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// (filter, limits?) -> Promise<{ documents, tokens }>
+// (filter, limits?) -> Promise<number>
 Napi::Value SnapshotObject::CountMatching(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
     std::shared_ptr<const Snapshot> snapshot;
     std::shared_ptr<const Filter> filter;
     TaskLimits limits;
-    Tally tally;
+    uint64_t documents = 0;
   };
   auto job = std::make_shared<Job>();
   if (!ToFilter(info[0], &job->filter) || !ToLimits(info[1], &job->limits) || Get(env) == nullptr) {
@@ -273,8 +262,11 @@ Napi::Value SnapshotObject::CountMatching(const Napi::CallbackInfo& info) {
   }
   job->snapshot = snapshot_;
   return StartTask(
-      env, [job] { return job->snapshot->Count(*job->filter, job->limits.limits, &job->tally); },
-      [job](Napi::Env e) -> Napi::Value { return FromTally(e, job->tally); });
+      env,
+      [job] { return job->snapshot->Count(*job->filter, job->limits.limits, &job->documents); },
+      [job](Napi::Env e) -> Napi::Value {
+        return Napi::Number::New(e, static_cast<double>(job->documents));
+      });
 }
 
 // (column) -> [{ keyword, documents, tokens }]
@@ -290,8 +282,10 @@ Napi::Value SnapshotObject::TallyKeywords(const Napi::CallbackInfo& info) {
   Napi::Array list = Napi::Array::New(env);
   for (const auto& [keyword, tally] : tallies) {
     const Napi::HandleScope scope(env);
-    Napi::Object entry = FromTally(env, tally);
+    Napi::Object entry = Napi::Object::New(env);
     entry.Set("keyword", Napi::String::New(env, keyword));
+    entry.Set("documents", static_cast<double>(tally.documents));
+    entry.Set("tokens", static_cast<double>(tally.tokens));
     list.Set(list.Length(), entry);
   }
   return list;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace maxsim {
@@ -247,16 +248,32 @@ Status Filter::Compile(const FieldsReader& reader, CompiledFilter* compiled) con
 
 namespace {
 
-// A bit for each of `count` documents, 64 at a time.
+// Eight bytes of 0 or 1 as eight bits, the first one lowest.
+uint64_t Pack(const uint8_t* flags) {
+  uint64_t bytes;
+  std::memcpy(&bytes, flags, sizeof(bytes));
+  return (bytes * 0x0102040810204080) >> 56;
+}
+
+// A bit for each of `count` documents. Bytes first: compilers make vector code of that loop.
 template <typename Match>
 void Fill(size_t count, Bitmap* bitmap, Match match) {
   bitmap->resize(BitmapWords(count));
-  for (size_t word = 0; word < bitmap->size(); word++) {
-    const size_t begin = word * 64, size = std::min<size_t>(64, count - begin);
+  uint8_t flags[64];
+  size_t word = 0;
+  const auto store = [&] {
     uint64_t bits = 0;
-    for (size_t i = 0; i < size; i++) bits |= static_cast<uint64_t>(match(begin + i)) << i;
+    for (size_t byte = 0; byte < 8; byte++) bits |= Pack(flags + 8 * byte) << (8 * byte);
     (*bitmap)[word] = bits;
+  };
+  for (; word < count / 64; word++) {
+    for (size_t i = 0; i < 64; i++) flags[i] = match(word * 64 + i) ? 1 : 0;
+    store();
   }
+  if (count % 64 == 0) return;
+  std::memset(flags, 0, sizeof(flags));
+  for (size_t i = 0; i < count % 64; i++) flags[i] = match(word * 64 + i) ? 1 : 0;
+  store();
 }
 
 // `match` of one value; a document with several matches if any does.

@@ -137,9 +137,8 @@ Status Snapshot::Matching(const Filter& filter, uint32_t from, size_t count,
   return Status::Ok();
 }
 
-Status Snapshot::ForMatching(
-    const Filter& filter, const Limits& limits, const std::function<void(size_t)>& prepare,
-    const std::function<void(size_t, const std::vector<uint32_t>&)>& work) const {
+Status Snapshot::ForMatching(const Filter& filter, const Limits& limits,
+                             const std::function<void(size_t)>& prepare, const Work& work) const {
   std::vector<CompiledFilter> compiled;
   const Status status = Compile(filter, &compiled);
   if (!status.ok()) return status;
@@ -165,10 +164,7 @@ Status Snapshot::ForMatching(
     Bitmap bitmap;
     compiled[piece.segment].Evaluate(piece.first, piece.count, &bitmap);
     ClearDead(segment, piece.first, &bitmap);
-    std::vector<uint32_t> refs;
-    refs.reserve(CountBits(bitmap));
-    AppendSet(bitmap, segment.base + piece.first, &refs);
-    work(p, refs);
+    work(p, segment.base + piece.first, bitmap);
   });
   return failure;
 }
@@ -178,27 +174,21 @@ Status Snapshot::AllMatching(const Filter& filter, const Limits& limits,
   std::vector<std::vector<uint32_t>> found;
   const Status status = ForMatching(
       filter, limits, [&](size_t pieces) { found.resize(pieces); },
-      [&](size_t piece, const std::vector<uint32_t>& own) { found[piece] = own; });
+      [&](size_t piece, uint32_t first, const Bitmap& bitmap) {
+        found[piece].reserve(CountBits(bitmap));
+        AppendSet(bitmap, first, &found[piece]);
+      });
   refs->clear();
   for (const std::vector<uint32_t>& own : found) refs->insert(refs->end(), own.begin(), own.end());
   return status;
 }
 
-Status Snapshot::Count(const Filter& filter, const Limits& limits, Tally* tally) const {
-  std::atomic<uint64_t> documents{0}, tokens{0};
+Status Snapshot::Count(const Filter& filter, const Limits& limits, uint64_t* documents) const {
+  std::atomic<uint64_t> count{0};
   const Status status = ForMatching(
       filter, limits, [](size_t) {},
-      [&](size_t, const std::vector<uint32_t>& refs) {
-        uint64_t sum = 0;
-        const Segment* segment;
-        uint32_t ordinal;
-        for (const uint32_t ref : refs) {
-          if (Locate(ref, &segment, &ordinal)) sum += segment->reader->TokenCount(ordinal);
-        }
-        documents += refs.size();
-        tokens += sum;
-      });
-  *tally = {documents, tokens};
+      [&](size_t, uint32_t, const Bitmap& bitmap) { count += CountBits(bitmap); });
+  *documents = count;
   return status;
 }
 

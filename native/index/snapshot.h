@@ -122,7 +122,7 @@ class Snapshot {
                   uint32_t* next) const;
   // All of them; on several threads.
   Status AllMatching(const Filter& filter, const Limits& limits, std::vector<uint32_t>* refs) const;
-  Status Count(const Filter& filter, const Limits& limits, Tally* tally) const;
+  Status Count(const Filter& filter, const Limits& limits, uint64_t* documents) const;
   // By keyword of the column of that number, in the order of their bytes.
   Status TallyKeywords(size_t column, std::map<std::string, Tally>* tallies) const;
 
@@ -151,10 +151,11 @@ class Snapshot {
   // The segment that a manifest entry stands for, if this snapshot has it mapped and verified.
   const Segment* SameSegment(const SegmentSpec& spec, const VectorFormat& format) const;
   Status Compile(const Filter& filter, std::vector<CompiledFilter>* compiled) const;
-  // work(piece, refs) for the matching refs of each piece of all documents, on several threads.
+  // work(piece, first, bitmap) for the matching refs of each piece of all documents, from `first`
+  // on; on several threads, once prepare(pieces) has returned.
+  using Work = std::function<void(size_t, uint32_t, const Bitmap&)>;
   Status ForMatching(const Filter& filter, const Limits& limits,
-                     const std::function<void(size_t)>& prepare,
-                     const std::function<void(size_t, const std::vector<uint32_t>&)>& work) const;
+                     const std::function<void(size_t)>& prepare, const Work& work) const;
   // All documents in pieces: a few for each of `width` threads, or one where threads do not pay.
   std::vector<Range> Ranges(size_t width) const;
   // What Scanner::Rest takes, over all segments.

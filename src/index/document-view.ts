@@ -158,10 +158,9 @@ export abstract class DocumentView {
     );
     const native = this.toFilter(filter);
     if (native === undefined) return this.documentCount;
-    const { documents } = await withLimits(signal, deadlineMs, (limits) =>
+    return await withLimits(signal, deadlineMs, (limits) =>
       this.snapshot.countMatching(native, limits),
     );
-    return documents;
   }
 
   /**
@@ -280,6 +279,11 @@ export abstract class DocumentView {
   /** Explains a score of `scoreVectors`. */
   explainVectors(query: Float32Array | QueryVectors, vectors: Float32Array): VectorMatch[] {
     return explainVectors(query, this.format, vectors);
+  }
+
+  /** Throws INVALID_ARGUMENT for what is no filter of this index. */
+  checkFilter(filter: Filter | undefined): void {
+    this.toFilter(filter);
   }
 
   /** Throws INVALID_ARGUMENT unless checked payloads hold what the index declares. */

@@ -168,7 +168,7 @@ export interface NativeSnapshot {
     from: number,
     count: number,
   ): { refs: Uint32Array; next: number | null };
-  countMatching(filter: NativeFilter, limits?: TaskLimits): Promise<NativeTally>;
+  countMatching(filter: NativeFilter, limits?: TaskLimits): Promise<number>;
   /** By keyword of that field, in the order of their bytes. */
   tallyKeywords(field: number): (NativeTally & { keyword: string })[];
   explain(query: NativeQuery, ref: number): NativeMatches;
