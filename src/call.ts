@@ -1,8 +1,9 @@
 /** One rerank or search under way: its request, its clock and deadline, and what had to be left out. */
 import { MaxSimError } from './errors.js';
+import type { Index, TenantView } from './index/store.js';
 import type { RankRequest } from './request.js';
 import { aborted } from './runtime/pool.js';
-import type { Degradation, Stage, Timings } from './types.js';
+import type { Degradation, Filter, Stage, Timings } from './types.js';
 
 const TOO_LATE = Symbol('too late');
 
@@ -12,6 +13,9 @@ export class Call {
   readonly topK: number;
   readonly slice: number;
   readonly explain: boolean;
+  readonly filter: Filter | undefined;
+  /** The documents that the call is about. */
+  readonly view: Index | TenantView;
   readonly signal: AbortSignal | undefined;
   readonly timings: Timings = { encodeMs: 0, scoreMs: 0, crossEncoderMs: 0, totalMs: 0 };
   private readonly started = performance.now();
@@ -20,13 +24,15 @@ export class Call {
   private degraded: Degradation | null = null;
 
   /** Throws ABORTED when the caller's signal has fired already. */
-  constructor(request: RankRequest) {
+  constructor(request: RankRequest, view: Index | TenantView) {
     if (request.signal?.aborted) throw aborted(request.signal);
     this.text = request.text;
     this.vectors = request.vectors;
     this.topK = request.topK;
     this.slice = request.slice;
     this.explain = request.explain;
+    this.filter = request.filter;
+    this.view = view;
     this.deadlineMs = request.deadlineMs;
     this.deadline =
       this.deadlineMs === undefined ? undefined : AbortSignal.timeout(Math.floor(this.deadlineMs));

@@ -7,7 +7,7 @@ import { checkInteger, checkOptions } from './check.js';
 import { ModelEncoder } from './encode/encoder.js';
 import { MaxSimError } from './errors.js';
 import { contentHashes } from './index/content-hash.js';
-import { Index } from './index/store.js';
+import { Index, type TenantView } from './index/store.js';
 import {
   type AddOptions,
   type AddResult,
@@ -20,6 +20,7 @@ import {
   type Ranked,
   type RerankOptions,
   type SearchOptions,
+  type TenantOption,
 } from './request.js';
 import { CrossEncoder } from './rerank/cross-encoder.js';
 import { aborted, WorkerPool } from './runtime/pool.js';
@@ -60,6 +61,8 @@ export class Engine {
     const {
       model = 'default',
       codec,
+      fields,
+      tenants,
       mode = 'write',
       crossEncoder = 'default',
       threads,
@@ -67,6 +70,8 @@ export class Engine {
     } = checkOptions<EngineOptions>('options', options, [
       'model',
       'codec',
+      'fields',
+      'tenants',
       'mode',
       'crossEncoder',
       'threads',
@@ -81,6 +86,8 @@ export class Engine {
         dim: encoder.dim,
         encoder: { fingerprint: encoder.fingerprint, recipe: encoder.recipe },
         ...(codec === undefined ? {} : { codec }),
+        ...(fields === undefined ? {} : { fields }),
+        ...(tenants === undefined ? {} : { tenants }),
       });
       const engine = new Engine(index, encoder, pool, crossEncoder);
       if (warmUp)
@@ -98,17 +105,20 @@ export class Engine {
    */
   async add(documents: readonly DocumentInput[], options?: AddOptions): Promise<AddResult> {
     this.checkOpen();
-    const { skipUnchanged = false, signal } = checkOptions<AddOptions>('options', options, [
-      'skipUnchanged',
-      'signal',
-    ]);
+    const {
+      skipUnchanged = false,
+      tenant,
+      signal,
+    } = checkOptions<AddOptions>('options', options, ['skipUnchanged', 'tenant', 'signal']);
     this.index.checkWritable();
+    const view = this.index.view(tenant);
     const given = checkDocuments(documents, this.index.dim);
+    view.checkPayloads(given); // before anything is encoded
     // The last document of an id is kept; the others need not be encoded.
     const inputs = [...new Map(given.map((document) => [document.id, document])).values()];
     const repeated = given.length - inputs.length;
     const hashes = await contentHashes(inputs);
-    const stored = skipUnchanged ? this.index.contentHashes(inputs.map(({ id }) => id)) : [];
+    const stored = skipUnchanged ? view.contentHashes(inputs.map(({ id }) => id)) : [];
     const isFresh = (_: unknown, i: number): boolean => !skipUnchanged || stored[i] !== hashes[i];
     const fresh = inputs.filter(isFresh);
     const freshHashes = hashes.filter(isFresh);
@@ -119,7 +129,7 @@ export class Engine {
     );
     if (signal?.aborted) throw aborted(signal);
     const vectorsOf = new Map(texts.map((document, i) => [document, encoded[i]?.vectors]));
-    const { added, replaced } = await this.index.add(
+    const { added, replaced } = await view.add(
       fresh.map((document, i) => ({
         id: document.id,
         vectors: (document.vectors ?? vectorsOf.get(document)) as Float32Array,
@@ -137,22 +147,23 @@ export class Engine {
   }
 
   /** Removes documents, durably, in one commit. Ids that the index does not hold are reported. */
-  async delete(ids: readonly string[]): Promise<{ deleted: number; unknownIds: string[] }> {
-    this.checkOpen();
-    const { deleted, unknownIds } = await this.index.delete(ids);
+  async delete(
+    ids: readonly string[],
+    options?: TenantOption,
+  ): Promise<{ deleted: number; unknownIds: string[] }> {
+    const { deleted, unknownIds } = await this.viewOf(options).delete(ids);
     return { deleted, unknownIds };
   }
 
   /** A stored document, or undefined. */
-  get(id: string): StoredDocument | undefined {
-    this.checkOpen();
-    return this.index.get(id);
+  get(id: string, options?: TenantOption): StoredDocument | undefined {
+    return this.viewOf(options).get(id);
   }
 
   /**
    * Orders candidates by late interaction and, if asked, lets the cross-encoder reorder the best.
    * Candidates are ids of stored documents, `{ id, text }` or `{ id, vectors }`; ids that the index
-   * does not hold come back in `unknownIds`.
+   * does not hold come back in `unknownIds`, those that the filter keeps out in `excludedIds`.
    *
    * @example
    * const { hits } = await engine.rerank('who approves travel?', ['policy-7', 'policy-9'], { topK: 5 })
@@ -163,27 +174,32 @@ export class Engine {
     options?: RerankOptions,
   ): Promise<RerankResult> {
     this.checkOpen();
-    const call = new Call(checkRerank(query, options, this.index.dim));
-    const list = checkCandidates(candidates, this.index.dim);
+    const request = checkRerank(query, options, this.index.dim);
+    const list = checkCandidates(candidates, this.index.dim, request.filter !== undefined);
+    const call = new Call(request, this.index.view(request.tenant));
+    call.view.checkFilter(call.filter);
     const scored = await call.stage('late-interaction', () => this.scoreLate(call, list));
-    const known = scored === undefined ? this.whatIsHeld(list) : list.filter(isScored);
-    const unknownIds = known.length === list.length ? [] : missing(list, known);
+    const { known, unknownIds, excludedIds } = scored ?? whatIsHeld(call, list);
+    const missing = { unknownIds, excludedIds };
     if (scored === undefined) {
-      const hits = this.toHits(known.slice(0, call.topK), 'first-stage');
-      return { hits, unknownIds, ...call.end() };
+      const hits = toHits(call, known.slice(0, call.topK), 'first-stage');
+      return { hits, ...missing, ...call.end() };
     }
     known.sort((a, b) => b.score - a.score || a.order - b.order);
-    return { hits: await this.finish(call, known), unknownIds, ...call.end() };
+    return { hits: await this.finish(call, known), ...missing, ...call.end() };
   }
 
-  /** The best documents of the whole index, every token scanned. */
+  /** The best documents of the whole index, or of those that match a filter, every token scanned. */
   async search(query: Query, options?: SearchOptions): Promise<SearchResult> {
     this.checkOpen();
-    const call = new Call(checkSearch(query, options, this.index.dim));
+    const request = checkSearch(query, options, this.index.dim);
+    const call = new Call(request, this.index.view(request.tenant));
+    call.view.checkFilter(call.filter); // before anything is encoded
     const vectors = await this.encodeQuery(call);
     const scoring = performance.now();
-    const found = await this.index.search(vectors, {
+    const found = await call.view.search(vectors, {
       topK: Math.max(call.topK, call.slice),
+      ...(call.filter === undefined ? {} : { filter: call.filter }),
       ...(call.signal === undefined ? {} : { signal: call.signal }),
     });
     call.timings.scoreMs += performance.now() - scoring;
@@ -210,8 +226,8 @@ export class Engine {
     await this.close();
   }
 
-  /** Fills in `score` of every candidate: from the index (NaN: not held), or encoded first. */
-  private async scoreLate(call: Call, candidates: readonly Ranked[]): Promise<true> {
+  /** Fills in `score` of every candidate that may be a hit: from the index, or encoded first. */
+  private async scoreLate(call: Call, candidates: readonly Ranked[]): Promise<Held> {
     const texts = candidates.filter((candidate) => !candidate.stored && candidate.vectors === null);
     const encoding = performance.now();
     const [queryVectors, encoded] = await Promise.all([
@@ -229,11 +245,15 @@ export class Engine {
     const stored = candidates.filter((candidate) => candidate.stored);
     const given = candidates.filter((candidate) => !candidate.stored);
     const ids = stored.map((candidate) => candidate.id);
-    const { scores } = await this.index.scoreAsync(queryVectors, ids);
+    const { scores, unknownIds, excludedIds } = await call.view.scoreAsync(
+      queryVectors,
+      ids,
+      call.filter === undefined ? {} : { filter: call.filter },
+    );
     stored.forEach((candidate, i) => {
       candidate.score = scores[i] as number;
     });
-    const others = await this.index.scoreVectors(
+    const others = await call.view.scoreVectors(
       queryVectors,
       given.map((candidate) => candidate.vectors as Float32Array),
     );
@@ -241,13 +261,13 @@ export class Engine {
       candidate.score = others[i] as number;
     });
     call.timings.scoreMs += performance.now() - scoring;
-    return true;
+    return { known: candidates.filter(isScored), unknownIds, excludedIds };
   }
 
   /** From candidates in late-interaction order to hits: the cross-encoder's turn, texts, evidence. */
   private async finish(call: Call, ranked: Ranked[]): Promise<Hit[]> {
     const top = ranked.slice(0, Math.max(call.topK, call.slice));
-    let hits = this.toHits(top, 'late-interaction');
+    let hits = toHits(call, top, 'late-interaction');
     if (call.slice > 0 && hits.length > 0) {
       const slice = hits.slice(0, call.slice);
       const logits = await call.stage('cross-encoder', () => this.scoreCross(call, slice));
@@ -301,10 +321,10 @@ export class Engine {
       hits.map(async (hit) => {
         const given = ranked.get(hit.id)?.vectors;
         // Without text there is nothing to point at; and it may have been deleted meanwhile.
-        if (hit.text === null || (!given && !this.index.has(hit.id))) return;
+        if (hit.text === null || (!given && !call.view.has(hit.id))) return;
         const matches = given
-          ? this.index.explainVectors(vectors, given)
-          : this.index.explain(vectors, hit.id);
+          ? call.view.explainVectors(vectors, given)
+          : call.view.explain(vectors, hit.id);
         const document = await this.encoder.explainTokens(hit.text, 'document');
         hit.explanation = matches.map(({ documentToken, contribution }, i) => ({
           queryToken: query[i]?.token ?? '',
@@ -315,31 +335,6 @@ export class Engine {
         }));
       }),
     );
-  }
-
-  /** Hits with their texts. A stored document that was deleted since it was scored is left out. */
-  private toHits(ranked: readonly Ranked[], stage: Stage): Hit[] {
-    const stored = this.index.getMany(ranked.map((candidate) => candidate.id));
-    const hits: Hit[] = [];
-    ranked.forEach((candidate, i) => {
-      const document = stored[i];
-      if (candidate.stored && document === undefined) return;
-      const scored = stage !== 'first-stage';
-      hits.push({
-        id: candidate.id,
-        score: scored ? candidate.score : null,
-        stage,
-        scores: scored ? [{ stage, score: candidate.score, rank: hits.length + 1 }] : [],
-        text: candidate.stored ? (document?.text ?? null) : candidate.text,
-        payload: candidate.stored ? (document?.payload ?? null) : null,
-      });
-    });
-    return hits;
-  }
-
-  private whatIsHeld(list: readonly Ranked[]): Ranked[] {
-    const held = this.index.hasMany(list.map((candidate) => candidate.id));
-    return list.filter((candidate, i) => !candidate.stored || held[i] === true);
   }
 
   private async encodeQuery(call: Call): Promise<Float32Array> {
@@ -354,17 +349,59 @@ export class Engine {
     return call.vectors;
   }
 
+  private viewOf(options: TenantOption | undefined): Index | TenantView {
+    this.checkOpen();
+    const { tenant } = checkOptions<TenantOption>('options', options, ['tenant']);
+    return this.index.view(tenant);
+  }
+
   private checkOpen(): void {
     if (this.closed) throw new MaxSimError('CLOSED', 'The engine is closed.');
   }
 }
 
-/** The index scores what it does not hold as NaN. */
+/** Candidates that may be hits, and the ids of the others. */
+type Held = { known: Ranked[]; unknownIds: string[]; excludedIds: string[] };
+
+/** The index scores as NaN what it does not hold, and what a filter keeps out. */
 function isScored(candidate: Ranked): boolean {
   return !Number.isNaN(candidate.score);
 }
 
-function missing(list: readonly Ranked[], known: readonly Ranked[]): string[] {
-  const there = new Set(known);
-  return list.filter((candidate) => !there.has(candidate)).map(({ id }) => id);
+/**
+ * Hits with their texts. A stored document that was deleted since it was scored is left out, and so is
+ * one that was replaced by another that the filter keeps out.
+ */
+function toHits({ view, filter }: Call, ranked: readonly Ranked[], stage: Stage): Hit[] {
+  const ids = ranked.map((candidate) => candidate.id);
+  const stored = view.getMany(ids, filter === undefined ? {} : { filter });
+  const hits: Hit[] = [];
+  ranked.forEach((candidate, i) => {
+    const document = stored[i];
+    if (candidate.stored && document === undefined) return;
+    const scored = stage !== 'first-stage';
+    hits.push({
+      id: candidate.id,
+      score: scored ? candidate.score : null,
+      stage,
+      scores: scored ? [{ stage, score: candidate.score, rank: hits.length + 1 }] : [],
+      text: candidate.stored ? (document?.text ?? null) : candidate.text,
+      payload: candidate.stored ? (document?.payload ?? null) : null,
+    });
+  });
+  return hits;
+}
+
+/** Without scores: what is stored and matches, in the order of the candidates. */
+function whatIsHeld({ view, filter }: Call, list: readonly Ranked[]): Held {
+  const ids = list.map((candidate) => candidate.id);
+  const held = view.hasMany(ids);
+  const matching = filter === undefined ? held : view.hasMany(ids, { filter });
+  const idsOf = (chosen: (candidate: Ranked, i: number) => boolean): string[] =>
+    list.filter((candidate, i) => candidate.stored && chosen(candidate, i)).map(({ id }) => id);
+  return {
+    known: list.filter((candidate, i) => !candidate.stored || matching[i] === true),
+    unknownIds: idsOf((_, i) => held[i] === false),
+    excludedIds: idsOf((_, i) => held[i] === true && matching[i] === false),
+  };
 }

@@ -14,6 +14,7 @@ export type MaxSimErrorCode =
   | 'CORRUPT_INDEX' // a stored byte, length or checksum is wrong
   | 'INDEX_LOCKED' // another writer has the index open
   | 'READ_ONLY' // a write through a reader
+  | 'TENANT_REQUIRED' // an index with tenants, asked without naming one
   | 'MODEL_MISMATCH' // the index was made by another model, recipe, dim or codec
   | 'MODEL_NOT_FOUND' // no such model in the catalog or at the path
   | 'INVALID_MODEL' // a model folder that cannot be loaded

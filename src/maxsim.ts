@@ -5,6 +5,7 @@ export {
   type CodecInfo,
   type CodecOption,
   type CompactionStats,
+  type FilterOption,
   Index,
   type IndexSearchOptions,
   type IndexSnapshot,
@@ -12,7 +13,11 @@ export {
   type RankRequest,
   type RankResult,
   type RecodeOptions,
+  type ScoreOptions,
   type ScoreResult,
+  type TenantChanges,
+  type TenantInfo,
+  TenantView,
 } from './index/store.js';
 export { prepareQuery, type QueryVectors } from './maxsim/query.js';
 export type {
@@ -22,6 +27,7 @@ export type {
   Query,
   RerankOptions,
   SearchOptions,
+  TenantOption,
 } from './request.js';
 export type * from './types.js';
-export { CODECS } from './types.js';
+export { CODECS, FIELD_TYPES } from './types.js';

@@ -16,13 +16,17 @@ import {
 } from './check.js';
 import { invalid, MaxSimError } from './errors.js';
 import type { CodecOption } from './index/store.js';
-import type { Candidate, DocumentInput, Encoder } from './types.js';
+import type { Candidate, DocumentInput, Encoder, FieldTypes, Filter } from './types.js';
 
 export type EngineOptions = {
   /** Catalog name, folder of a model, or an encoder of your own. Default: 'default'. */
   model?: string | Encoder;
   /** How tokens are stored; fixed when the index is created. Default: int8. */
   codec?: CodecOption;
+  /** What documents can be filtered by, from their payloads; fixed when the index is created. */
+  fields?: FieldTypes;
+  /** Whether every document belongs to a tenant; fixed when the index is created. Default: false. */
+  tenants?: boolean;
   /** 'read' takes no lock and refuses writes. Default: 'write'. */
   mode?: 'write' | 'read';
   /** Catalog name or folder of the cross-encoder, loaded at its first use. Default: 'default'. */
@@ -33,7 +37,10 @@ export type EngineOptions = {
   warmUp?: boolean;
 };
 
-export type AddOptions = {
+/** Whose documents are meant: required in an index with tenants, refused in any other. */
+export type TenantOption = { tenant?: string };
+
+export type AddOptions = TenantOption & {
   /** Leave documents alone whose text and payload are stored already. Default: false. */
   skipUnchanged?: boolean;
   signal?: AbortSignal;
@@ -49,13 +56,18 @@ export type AddResult = {
   truncated: number;
 };
 
-type RankOptions = {
+type RankOptions = TenantOption & {
   /** How many hits to return. Default: 10. */
   topK?: number;
   /** Let the cross-encoder reorder the best candidates: `true` for the best max(topK, 20). */
   crossEncoder?: boolean | { keep: number };
   /** Add to every hit which document token answered each query token. Needs text on both sides. */
   explain?: boolean;
+  /**
+   * Which documents may be hits, by the fields of the index. `rerank` takes it where every candidate is
+   * the id of a stored document.
+   */
+  filter?: Filter;
   signal?: AbortSignal;
 };
 
@@ -83,6 +95,8 @@ export type RankRequest = {
   /** How many of the best the cross-encoder reads; 0: none. */
   slice: number;
   explain: boolean;
+  tenant: string | undefined;
+  filter: Filter | undefined;
   signal: AbortSignal | undefined;
   deadlineMs: number | undefined;
 };
@@ -97,7 +111,7 @@ export type Ranked = {
   score: number;
 };
 
-const RANK_OPTIONS = ['topK', 'crossEncoder', 'explain', 'signal'] as const;
+const RANK_OPTIONS = ['topK', 'crossEncoder', 'explain', 'tenant', 'filter', 'signal'] as const;
 
 export function checkSearch(
   query: Query,
@@ -121,22 +135,16 @@ export function checkRerank(
 
 function checkRank(query: Query, options: RerankOptions, dim: number): RankRequest {
   const { topK = 10, crossEncoder = false, explain = false, signal, deadlineMs } = options;
+  const { tenant, filter } = options;
   checkInteger('topK', topK, 1, MAX_CANDIDATES);
   if (typeof explain !== 'boolean') throw invalid('explain', 'true or false', explain);
   if (signal !== undefined && !(signal instanceof AbortSignal))
     throw invalid('signal', 'an AbortSignal', signal);
   if (deadlineMs !== undefined) checkPositive('deadlineMs', deadlineMs);
   const slice = checkSlice(crossEncoder, topK);
+  const rest = { topK, slice, explain, tenant, filter, signal, deadlineMs };
   if (typeof query === 'string') {
-    return {
-      text: checkText('query', query),
-      vectors: null,
-      topK,
-      slice,
-      explain,
-      signal,
-      deadlineMs,
-    };
+    return { text: checkText('query', query), vectors: null, ...rest };
   }
   if (slice > 0 || explain) {
     throw new MaxSimError(
@@ -145,7 +153,7 @@ function checkRank(query: Query, options: RerankOptions, dim: number): RankReque
     );
   }
   const vectors = checkVectors('query', query, dim, LIMITS.maxQueryTokens);
-  return { text: null, vectors, topK, slice, explain, signal, deadlineMs };
+  return { text: null, vectors, ...rest };
 }
 
 function checkSlice(crossEncoder: unknown, topK: number): number {
@@ -179,7 +187,12 @@ export function checkDocuments(documents: readonly DocumentInput[], dim: number)
   });
 }
 
-export function checkCandidates(candidates: readonly Candidate[], dim: number): Ranked[] {
+/** `filtered`: only what is stored has fields, so all must be ids. */
+export function checkCandidates(
+  candidates: readonly Candidate[],
+  dim: number,
+  filtered: boolean,
+): Ranked[] {
   const list = checkArray('candidates', candidates);
   if (list.length > MAX_CANDIDATES) {
     throw invalid('candidates', `an array of at most ${MAX_CANDIDATES} candidates`, candidates);
@@ -195,6 +208,12 @@ export function checkCandidates(candidates: readonly Candidate[], dim: number): 
       vectors?: Float32Array;
     }>(name, value as never, ['id', 'text', 'vectors']);
     checkId(`${name}.id`, id);
+    if (filtered) {
+      throw new MaxSimError(
+        'INVALID_ARGUMENT',
+        `A filter needs candidates that are stored, but ${name} brings its own text or vectors.`,
+      );
+    }
     if (vectors !== undefined)
       checkVectors(`${name}.vectors`, vectors, dim, LIMITS.maxDocumentTokens);
     else checkText(`${name}.text`, text);

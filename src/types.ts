@@ -7,6 +7,45 @@
 /** Anything that JSON can hold; stored beside a document and given back with its hits. */
 export type Payload = null | boolean | number | string | Payload[] | { [key: string]: Payload };
 
+/** What a field of payloads holds: strings of at most 512 bytes, finite numbers, true or false. */
+export const FIELD_TYPES = ['keyword', 'number', 'boolean'] as const;
+
+export type FieldType = (typeof FIELD_TYPES)[number];
+
+/** The fields that an index declares; `meta.year` is `year` within the object `meta`. */
+export type FieldTypes = { readonly [field: string]: FieldType };
+
+export type FieldValue = string | number | boolean;
+
+/** Conditions on one field, all of which must hold; a plain value stands for `eq`. */
+export type FieldFilter =
+  | FieldValue
+  | {
+      readonly eq?: FieldValue;
+      /** Also holds for documents without a value, as `nin` and `not` do. */
+      readonly ne?: FieldValue;
+      readonly in?: readonly FieldValue[];
+      readonly nin?: readonly FieldValue[];
+      readonly gt?: string | number;
+      readonly gte?: string | number;
+      readonly lt?: string | number;
+      readonly lte?: string | number;
+      readonly exists?: boolean;
+    };
+
+/**
+ * Which documents may be hits, by the fields that the index declares. All keys must hold.
+ *
+ * @example
+ * const filter = { lang: 'en', year: { gte: 2000, lt: 2010 }, or: [{ draft: false }, { tags: 'news' }] }
+ */
+export type Filter = {
+  readonly and?: readonly Filter[];
+  readonly or?: readonly Filter[];
+  readonly not?: Filter;
+  readonly [field: string]: FieldFilter | Filter | readonly Filter[];
+};
+
 /** A document as the caller gives it: text to encode, or token vectors encoded elsewhere. */
 export type DocumentInput = {
   /** The caller's own id: 1 to 512 bytes of UTF-8, stable for ever. */
@@ -85,12 +124,14 @@ export type RerankResult = {
   hits: Hit[];
   /** Candidate ids that the index does not hold; they are not in `hits`. */
   unknownIds: string[];
+  /** Candidate ids that the filter keeps out of `hits`. */
+  excludedIds: string[];
   /** Null when every stage that was asked for ran. */
   degraded: Degradation | null;
   timings: Timings;
 };
 
-export type SearchResult = Omit<RerankResult, 'unknownIds'>;
+export type SearchResult = Omit<RerankResult, 'unknownIds' | 'excludedIds'>;
 
 /**
  * How a token vector is stored, from the most bytes per token to the fewest. f32, f16, bf16: floats.

@@ -235,8 +235,42 @@ bool ToFormat(const Napi::Value& value, VectorFormat* format) {
                     static_cast<unsigned long long>(dim)));
 }
 
-bool ToId(const Napi::Value& value, std::string* id) {
-  if (!value.IsString()) return Expected(value, "id", "a string");
+bool ToDoubles(const Napi::Value& value, const char* name, std::span<const double>* numbers) {
+  return ToTyped(value, name, napi_float64_array, "Float64Array", "INVALID_ARGUMENT", numbers);
+}
+
+bool ToFields(const Napi::Value& value, std::vector<Field>* fields) {
+  Napi::Array list;
+  if (!ToArray(value, "fields", &list)) return false;
+  const uint32_t count = list.Length();
+  for (uint32_t i = 0; i < count; i++) {
+    const Napi::HandleScope scope(value.Env());
+    const Napi::Value entry = PropertyOf(list, i);
+    if (!entry.IsObject()) return Expected(entry, "fields[]", "an object { name, type }");
+    std::string type;
+    Field field;
+    if (!ToText(PropertyOf(entry.As<Napi::Object>(), "name"), "field.name", &field.name) ||
+        !ToText(PropertyOf(entry.As<Napi::Object>(), "type"), "field.type", &type)) {
+      return false;
+    }
+    if (i >= kMaxFields || !FieldTypeOf(type, &field.type) || field.name.empty() ||
+        field.name.size() > kMaxFieldNameBytes) {
+      return Refuse(value.Env(),
+                    Status::Error("INVALID_ARGUMENT",
+                                  "fields[%u] must be one of at most %zu, with a name of 1 to %zu "
+                                  "bytes and a known type.",
+                                  i, kMaxFields, kMaxFieldNameBytes));
+    }
+    fields->push_back(std::move(field));
+  }
+  return true;
+}
+
+namespace {
+
+// Well-formed text of at most kMaxIdBytes; false without an exception for what is not.
+bool ToShortText(const Napi::Value& value, const char* name, std::string* id) {
+  if (!value.IsString()) return Expected(value, name, "a string");
   // One call for almost every id; room for one byte beyond the longest tells longer ones apart.
   // Writes whole characters only, so a cut one could hide up to 3 bytes of excess: hence + 8.
   char text[kMaxIdBytes + 8];
@@ -244,11 +278,22 @@ bool ToId(const Napi::Value& value, std::string* id) {
   if (napi_get_value_string_utf8(value.Env(), value, text, sizeof(text), &length) != napi_ok) {
     return false;
   }
-  if (length == 0 || length > kMaxIdBytes) return false;
+  if (length > kMaxIdBytes) return false;
   id->assign(text, length);
   // V8 writes U+FFFD for a lone surrogate, which would find the document of another id.
   return id->find("\xEF\xBF\xBD") == std::string::npos ||
          !HasLoneSurrogate(value.As<Napi::String>().Utf16Value());
+}
+
+}  // namespace
+
+bool ToId(const Napi::Value& value, std::string* id) {
+  return ToShortText(value, "id", id) && !id->empty();
+}
+
+bool ToKeyword(const Napi::Value& value, std::string* keyword) {
+  static_assert(kMaxKeywordBytes == kMaxIdBytes);
+  return ToShortText(value, "keyword", keyword);
 }
 
 // While a worker thread is being terminated, V8 makes no more arrays: what should have been one is

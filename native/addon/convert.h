@@ -11,7 +11,9 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "index/fields.h"
 #include "index/segment_format.h"
 #include "maxsim/scan.h"
 #include "platform/status.h"
@@ -46,6 +48,11 @@ bool ToFormat(const Napi::Value& value, VectorFormat* format);
 // False without an exception for what cannot be an id (too long, empty, a lone surrogate): no
 // document has it. An exception only for what is no string.
 bool ToId(const Napi::Value& value, std::string* id);
+// The same for the keyword of a field, which may be empty.
+bool ToKeyword(const Napi::Value& value, std::string* keyword);
+// [{ name, type }]
+bool ToFields(const Napi::Value& value, std::vector<Field>* fields);
+bool ToDoubles(const Napi::Value& value, const char* name, std::span<const double>* numbers);
 
 Napi::Value FromFloats(Napi::Env env, std::span<const float> values);
 Napi::Value FromUint32s(Napi::Env env, std::span<const uint32_t> values);
@@ -60,11 +67,12 @@ Napi::Value StartTask(Napi::Env env, std::function<Status()> work,
 
 // Constructors of this environment (there is one per worker thread).
 struct Classes {
-  Napi::FunctionReference query, snapshot, lock, cancel, codebook;
+  Napi::FunctionReference query, filter, snapshot, lock, cancel, codebook;
 };
 Classes& ClassesOf(Napi::Env env);
 
 void ExportCodebook(Napi::Env env, Napi::Object exports);
+void ExportFilter(Napi::Env env, Napi::Object exports);
 void ExportQuery(Napi::Env env, Napi::Object exports);
 void ExportSnapshot(Napi::Env env, Napi::Object exports);
 void ExportStoreTasks(Napi::Env env, Napi::Object exports);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "addon/convert.h"
+#include "addon/filter.h"
 #include "addon/query.h"
 #include "addon/snapshot.h"
 
@@ -167,26 +168,29 @@ Napi::Value SnapshotObject::RankAsync(const Napi::CallbackInfo& info) {
       [job](Napi::Env e) { return FromRankings(e, job->rankings); });
 }
 
-// (query, k, earlyExit, limits?) -> Promise<{ refs, scores, skipped }>
+// (query, k, earlyExit, limits?, filter?) -> Promise<{ refs, scores, skipped }>
 Napi::Value SnapshotObject::Search(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
     std::shared_ptr<const Snapshot> snapshot;
     std::shared_ptr<const PreparedQuery> query;
+    std::shared_ptr<const Filter> filter;
     RankOptions options;
     TaskLimits limits;
     Ranking ranking;
   };
   auto job = std::make_shared<Job>();
   if (!ToQuery(info[0], &job->query) || !ToRankOptions(info[1], info[2], &job->options) ||
-      !ToLimits(info[3], &job->limits) || Get(env) == nullptr) {
+      !ToLimits(info[3], &job->limits) ||
+      (!info[4].IsUndefined() && !ToFilter(info[4], &job->filter)) || Get(env) == nullptr) {
     return env.Undefined();
   }
   job->snapshot = snapshot_;
   return StartTask(
       env,
       [job] {
-        return job->snapshot->Search(*job->query, job->options, job->limits.limits, &job->ranking);
+        return job->snapshot->Search(*job->query, job->options, job->limits.limits, &job->ranking,
+                                     job->filter.get());
       },
       [job](Napi::Env e) -> Napi::Value {
         std::vector<uint32_t> refs;
@@ -201,6 +205,90 @@ Napi::Value SnapshotObject::Search(const Napi::CallbackInfo& info) {
         result.Set("skipped", static_cast<double>(job->ranking.skipped));
         return result;
       });
+}
+
+// (filter, refs) -> Uint8Array: 1 for each ref that matches, 0 for others and for what is unknown
+Napi::Value SnapshotObject::Match(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::shared_ptr<const Filter> filter;
+  std::vector<uint32_t> refs;
+  if (!ToFilter(info[0], &filter) || !ToRefs(info[1], &refs)) return env.Undefined();
+  const Snapshot* snapshot = Get(env);
+  if (snapshot == nullptr) return env.Undefined();
+  std::vector<uint8_t> matches;
+  const Status status = snapshot->Match(*filter, refs, &matches);
+  if (!status.ok()) return Throw(env, status);
+  Napi::Uint8Array array = Napi::Uint8Array::New(env, matches.size());
+  if (array.IsEmpty()) return env.Undefined();
+  std::copy(matches.begin(), matches.end(), array.Data());
+  return array;
+}
+
+// (filter, from, count) -> { refs, next }
+Napi::Value SnapshotObject::Matching(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::shared_ptr<const Filter> filter;
+  uint64_t from, count;
+  if (!ToFilter(info[0], &filter) || !ToInteger(info[1], "from", 0, kMaxUint32, &from) ||
+      !ToInteger(info[2], "count", 1, kMaxUint32, &count)) {
+    return env.Undefined();
+  }
+  const Snapshot* snapshot = Get(env);
+  if (snapshot == nullptr) return env.Undefined();
+  std::vector<uint32_t> refs;
+  uint32_t next;
+  const Status status = snapshot->Matching(*filter, static_cast<uint32_t>(from),
+                                           static_cast<size_t>(count), &refs, &next);
+  if (!status.ok()) return Throw(env, status);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("refs", FromUint32s(env, refs));
+  // Null where there are no more.
+  result.Set("next", next == snapshot->ref_count() ? env.Null() : Napi::Number::New(env, next));
+  return result;
+}
+
+// (filter, limits?) -> Promise<number>
+Napi::Value SnapshotObject::CountMatching(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  struct Job {
+    std::shared_ptr<const Snapshot> snapshot;
+    std::shared_ptr<const Filter> filter;
+    TaskLimits limits;
+    uint64_t documents = 0;
+  };
+  auto job = std::make_shared<Job>();
+  if (!ToFilter(info[0], &job->filter) || !ToLimits(info[1], &job->limits) || Get(env) == nullptr) {
+    return env.Undefined();
+  }
+  job->snapshot = snapshot_;
+  return StartTask(
+      env,
+      [job] { return job->snapshot->Count(*job->filter, job->limits.limits, &job->documents); },
+      [job](Napi::Env e) -> Napi::Value {
+        return Napi::Number::New(e, static_cast<double>(job->documents));
+      });
+}
+
+// (column) -> [{ keyword, documents, tokens }]
+Napi::Value SnapshotObject::TallyKeywords(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  uint64_t column;
+  if (!ToInteger(info[0], "column", 0, kMaxFields, &column)) return env.Undefined();
+  const Snapshot* snapshot = Get(env);
+  if (snapshot == nullptr) return env.Undefined();
+  std::map<std::string, Tally> tallies;
+  const Status status = snapshot->TallyKeywords(static_cast<size_t>(column), &tallies);
+  if (!status.ok()) return Throw(env, status);
+  Napi::Array list = Napi::Array::New(env);
+  for (const auto& [keyword, tally] : tallies) {
+    const Napi::HandleScope scope(env);
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("keyword", Napi::String::New(env, keyword));
+    entry.Set("documents", static_cast<double>(tally.documents));
+    entry.Set("tokens", static_cast<double>(tally.tokens));
+    list.Set(list.Length(), entry);
+  }
+  return list;
 }
 
 }  // namespace maxsim::addon

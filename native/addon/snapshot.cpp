@@ -79,7 +79,7 @@ bool ToReadOptions(const Napi::Object& spec, ReadOptions* options) {
   return true;
 }
 
-// (directory, { codec, scale, dim, segments, verify?, memory? }, previous | null)
+// (directory, { codec, scale, dim, segments, fields, verify?, memory? }, previous | null)
 // -> Promise<Snapshot>
 Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -88,6 +88,7 @@ Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
     VectorFormat format;
     ReadOptions options;
     std::vector<SegmentSpec> segments;
+    std::vector<Field> fields;
     std::shared_ptr<const Snapshot> previous, snapshot;
   };
   auto job = std::make_shared<Job>();
@@ -97,6 +98,8 @@ Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
       !ToReadOptions(info[1].As<Napi::Object>(), &job->options)) {
     return env.Undefined();
   }
+  const Napi::Value fields = PropertyOf(info[1].As<Napi::Object>(), "fields");
+  if (!fields.IsUndefined() && !ToFields(fields, &job->fields)) return env.Undefined();
   if (!info[2].IsNull() && !info[2].IsUndefined() && !ToSnapshot(info[2], &job->previous)) {
     return env.Undefined();
   }
@@ -114,6 +117,7 @@ Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
         Status status = Snapshot::Open(job->directory, job->format, job->segments, job->options,
                                        job->previous.get(), &job->snapshot, &missing);
         job->previous.reset();
+        if (status.ok()) status = job->snapshot->CheckFields(job->fields);
         // Not an IO_ERROR: the manifest says that the file is there.
         return missing ? Status::Error("CORRUPT_INDEX", "%s The manifest lists it.",
                                        status.message().c_str())
@@ -355,7 +359,8 @@ Napi::Value SnapshotObject::Segments(const Napi::CallbackInfo& info) {
   for (const Snapshot::Segment& segment : snapshot->segments()) {
     const SegmentHeader& header = segment.reader->header();
     Napi::Object sections = Napi::Object::New(env);
-    const char* names[kSectionCount] = {"tokens", "documentTable", "ids", "idTable", "records"};
+    const char* names[kSectionCount] = {"tokens",  "documentTable", "ids",
+                                        "idTable", "fields",        "records"};
     for (uint32_t i = 0; i < kSectionCount; i++) {
       sections.Set(names[i], Count(env, header.sections[i].size));
     }
@@ -384,19 +389,31 @@ Napi::Value SnapshotObject::Close(const Napi::CallbackInfo& info) {
 
 void ExportSnapshot(Napi::Env env, Napi::Object exports) {
   using S = SnapshotObject;
-  const Napi::Function snapshot = S::DefineClass(
-      env, "Snapshot",
-      {S::InstanceAccessor<&S::DocumentCount>("documentCount"),
-       S::InstanceAccessor<&S::TokenCount>("tokenCount"), S::InstanceMethod<&S::Find>("find"),
-       S::InstanceMethod<&S::Score>("score"), S::InstanceMethod<&S::ScoreAsync>("scoreAsync"),
-       S::InstanceMethod<&S::Rank>("rank"), S::InstanceMethod<&S::RankAsync>("rankAsync"),
-       S::InstanceMethod<&S::Search>("search"), S::InstanceMethod<&S::Explain>("explain"),
-       S::InstanceMethod<&S::Ids>("ids"), S::InstanceMethod<&S::Record>("record"),
-       S::InstanceMethod<&S::TokenCounts>("tokenCounts"), S::InstanceMethod<&S::Tokens>("tokens"),
-       S::InstanceMethod<&S::Refs>("refs"), S::InstanceMethod<&S::Locate>("locate"),
-       S::InstanceMethod<&S::DeadOrdinals>("deadOrdinals"),
-       S::InstanceMethod<&S::Segments>("segments"), S::InstanceMethod<&S::Share>("share"),
-       S::InstanceMethod<&S::Close>("close")});
+  const Napi::Function snapshot =
+      S::DefineClass(env, "Snapshot",
+                     {S::InstanceAccessor<&S::DocumentCount>("documentCount"),
+                      S::InstanceAccessor<&S::TokenCount>("tokenCount"),
+                      S::InstanceMethod<&S::Find>("find"),
+                      S::InstanceMethod<&S::Score>("score"),
+                      S::InstanceMethod<&S::ScoreAsync>("scoreAsync"),
+                      S::InstanceMethod<&S::Rank>("rank"),
+                      S::InstanceMethod<&S::RankAsync>("rankAsync"),
+                      S::InstanceMethod<&S::Search>("search"),
+                      S::InstanceMethod<&S::Match>("match"),
+                      S::InstanceMethod<&S::Matching>("matching"),
+                      S::InstanceMethod<&S::CountMatching>("countMatching"),
+                      S::InstanceMethod<&S::TallyKeywords>("tallyKeywords"),
+                      S::InstanceMethod<&S::Explain>("explain"),
+                      S::InstanceMethod<&S::Ids>("ids"),
+                      S::InstanceMethod<&S::Record>("record"),
+                      S::InstanceMethod<&S::TokenCounts>("tokenCounts"),
+                      S::InstanceMethod<&S::Tokens>("tokens"),
+                      S::InstanceMethod<&S::Refs>("refs"),
+                      S::InstanceMethod<&S::Locate>("locate"),
+                      S::InstanceMethod<&S::DeadOrdinals>("deadOrdinals"),
+                      S::InstanceMethod<&S::Segments>("segments"),
+                      S::InstanceMethod<&S::Share>("share"),
+                      S::InstanceMethod<&S::Close>("close")});
   ClassesOf(env).snapshot = Napi::Persistent(snapshot);
   exports.Set("openSnapshot", Napi::Function::New(env, OpenSnapshot, "openSnapshot"));
 }

@@ -25,6 +25,10 @@ class SnapshotObject : public Napi::ObjectWrap<SnapshotObject> {
   Napi::Value Rank(const Napi::CallbackInfo& info);
   Napi::Value RankAsync(const Napi::CallbackInfo& info);
   Napi::Value Search(const Napi::CallbackInfo& info);
+  Napi::Value Match(const Napi::CallbackInfo& info);
+  Napi::Value Matching(const Napi::CallbackInfo& info);
+  Napi::Value CountMatching(const Napi::CallbackInfo& info);
+  Napi::Value TallyKeywords(const Napi::CallbackInfo& info);
   Napi::Value Explain(const Napi::CallbackInfo& info);
   Napi::Value Ids(const Napi::CallbackInfo& info);
   Napi::Value Record(const Napi::CallbackInfo& info);

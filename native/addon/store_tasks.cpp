@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "addon/convert.h"
+#include "addon/filter.h"
 #include "addon/query.h"
 #include "addon/snapshot.h"
 #include "index/burial.h"
@@ -107,8 +108,8 @@ Napi::Value CheckDocumentsTask(const Napi::CallbackInfo& info) {
       anchor);
 }
 
-// (path, format, ids, vectors, records) -> Promise<{ documents, tokens, sizeBytes, headerCrc,
-// clipped, clippedByDocument }>
+// (path, format, ids, vectors, records, fields?) -> Promise<{ documents, tokens, sizeBytes,
+// headerCrc, clipped, clippedByDocument }>
 Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
@@ -132,6 +133,8 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
                                "have %u, %u and %u.",
                                count, vectors.Length(), records.Length()));
   }
+  std::unique_ptr<FieldsWriter> fields;
+  if (!ToFieldValues(info[5], count, &fields)) return env.Undefined();
   std::vector<FloatDocuments::Document> documents;
   const Napi::Array anchor = Napi::Array::New(env);
   if (!ToDocuments(ids, vectors, anchor, &documents) || !Gather(records, count, anchor, count)) {
@@ -144,7 +147,8 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
       return env.Undefined();
     }
   }
-  job->source = std::make_unique<FloatDocuments>(job->format, std::move(documents));
+  job->source =
+      std::make_unique<FloatDocuments>(job->format, std::move(documents), std::move(*fields));
   return StartTask(
       env,
       [job] {

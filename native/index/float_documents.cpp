@@ -36,7 +36,7 @@ Status FloatDocuments::ValidateShapes() const {
     if (tokens != 0 && tokens <= kMaxDocumentTokens && tokens * dim == values) continue;
     return Status::Error("INVALID_VECTORS",
                          "document \"%s\" has %zu vector values, expected 1 to %zu rows of %zu.",
-                         document.id.c_str(), values, kMaxDocumentTokens, dim);
+                         PrintableId(document.id).c_str(), values, kMaxDocumentTokens, dim);
   }
   return Status::Ok();
 }
@@ -55,8 +55,8 @@ Status FloatDocuments::Validate(const Document& document) const {
       return Status::Error("INVALID_VECTORS",
                            "document \"%s\": value %zu of token %zu is %g, expected finite values "
                            "and a length of at most %g.",
-                           document.id.c_str(), at, token, static_cast<double>(row[at]),
-                           kMaxLength);
+                           PrintableId(document.id).c_str(), at, token,
+                           static_cast<double>(row[at]), kMaxLength);
     }
     longest = std::max(longest, squares);
   }
@@ -85,8 +85,8 @@ Status FloatDocuments::ValidateRange(const Document& document, double shortest,
     return Status::Error("VECTOR_OUT_OF_RANGE",
                          "document \"%s\": token %zu has length %g, but the index's %s codec "
                          "holds lengths of %g to %g, and 0.",
-                         document.id.c_str(), token, length, CodecName(format_.tokens.codec),
-                         shortest, longest);
+                         PrintableId(document.id).c_str(), token, length,
+                         CodecName(format_.tokens.codec), shortest, longest);
   }
   return Status::Ok();
 }
@@ -111,7 +111,7 @@ Status FloatDocuments::ValidateInt8(const Document& document, double longest) co
         "document \"%s\": token %zu has length %g and a component of %g after the codec's "
         "rotation, but the index's int8 codec holds -%g to %g and clamps only the tips of "
         "unit-length tokens.",
-        document.id.c_str(), token, std::sqrt(squares), static_cast<double>(largest),
+        PrintableId(document.id).c_str(), token, std::sqrt(squares), static_cast<double>(largest),
         127.0 * static_cast<double>(format_.tokens.scale),
         127.0 * static_cast<double>(format_.tokens.scale));
   }

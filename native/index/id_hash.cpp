@@ -50,4 +50,15 @@ uint64_t HashId(std::string_view id, uint64_t seed) {
   return state.v0 ^ state.v1 ^ state.v2 ^ state.v3;
 }
 
+std::string PrintableId(std::string_view id) {
+  std::string text;
+  for (const char c : id) {
+    if (c == '\0')
+      text += "\xE2\x90\x80";
+    else
+      text += c;
+  }
+  return text;
+}
+
 }  // namespace maxsim

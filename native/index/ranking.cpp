@@ -215,9 +215,21 @@ std::vector<Snapshot::Range> Snapshot::Ranges(size_t width) const {
 }
 
 Status Snapshot::Search(const PreparedQuery& query, const RankOptions& options,
-                        const Limits& limits, Ranking* ranking) const {
-  const Status status = CheckQuery(query);
+                        const Limits& limits, Ranking* ranking, const Filter* filter) const {
+  Status status = CheckQuery(query);
   if (!status.ok()) return status;
+  if (filter != nullptr) {
+    std::vector<uint32_t> refs;
+    status = AllMatching(*filter, limits, &refs);
+    if (!status.ok()) return status;
+    const Request request{&query, refs};
+    std::vector<Ranking> rankings;
+    status = Rank({&request, 1}, options, limits, Threads::kShared, &rankings);
+    if (!status.ok()) return status;
+    *ranking = std::move(rankings[0]);
+    for (ScoredDocument& scored : ranking->best) scored.document = refs[scored.document];
+    return Status::Ok();
+  }
   ThreadPool& pool = ThreadPool::Shared();
   const std::vector<Range> ranges = Ranges(pool.width());
   Scanner scanner(query, format_.tokens);

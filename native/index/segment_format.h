@@ -5,6 +5,7 @@
 //   document table  DocumentEntry[document_count]
 //   ids             UTF-8, back to back
 //   id table        u32[slots]: open addressing, linear probing; a slot holds ordinal + 1, or 0
+//   fields          columns of what documents are filtered by, fields.h; empty without any
 //   records         opaque bytes, back to back
 //   header          the same again, for whoever has to save what is left of a damaged file
 //
@@ -18,6 +19,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -34,9 +36,9 @@ inline constexpr size_t kMaxIdBytes = 512;
 // Ordinal + 1 must fit a u32 slot, and 0xFFFFFFFF stands for "unknown" in a snapshot.
 inline constexpr uint64_t kMaxSegmentDocuments = 0xFFFFFFFE;
 
-enum Section : uint32_t { kTokens, kDocuments, kIds, kIdTable, kRecords, kSectionCount };
-inline constexpr const char* kSectionNames[kSectionCount] = {"tokens", "document table", "ids",
-                                                             "id table", "records"};
+enum Section : uint32_t { kTokens, kDocuments, kIds, kIdTable, kFields, kRecords, kSectionCount };
+inline constexpr const char* kSectionNames[kSectionCount] = {
+    "tokens", "document table", "ids", "id table", "fields", "records"};
 
 struct SectionEntry {
   uint64_t offset;  // from the start of the file, multiple of 64
@@ -61,7 +63,7 @@ struct SegmentHeader {
   float longest;             // no decoded token is longer
   float largest_factor;      // residual codecs: no token's factor * scale is larger; else 0
   uint32_t codebook_crc32c;  // residual codecs: the checksum of the codebook's header; else 0
-  uint8_t reserved[56];
+  uint8_t reserved[32];
   uint32_t crc32c;  // of the 252 bytes before it
 };
 
@@ -88,7 +90,7 @@ struct DocumentEntry {
 static_assert(sizeof(SectionEntry) == 24 && std::is_trivially_copyable_v<SectionEntry>);
 static_assert(sizeof(SegmentHeader) == 256 && std::is_trivially_copyable_v<SegmentHeader>);
 static_assert(offsetof(SegmentHeader, sections) == 64);
-static_assert(offsetof(SegmentHeader, longest) == 184);
+static_assert(offsetof(SegmentHeader, longest) == 208);
 static_assert(offsetof(SegmentHeader, crc32c) == 252);
 static_assert(sizeof(DocumentEntry) == 32 && std::is_trivially_copyable_v<DocumentEntry>);
 
@@ -120,6 +122,10 @@ inline constexpr uint64_t IdTableSlots(uint64_t document_count) {
 // SipHash-2-4 with the key (seed, 0): ids come from outside, and a seed they cannot know keeps them
 // from being chosen to collide.
 uint64_t HashId(std::string_view id, uint64_t seed);
+
+// For messages: a NUL, which would end them, becomes U+2400. It is what stands between a tenant's
+// name and its document's id.
+std::string PrintableId(std::string_view id);
 
 }  // namespace maxsim
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "index/fields.h"
 #include "index/segment_format.h"
 #include "maxsim/kernel.h"
 #include "platform/mapped_file.h"
@@ -75,6 +76,9 @@ class SegmentReader {
   // Verified each time: records are small, and read for few documents.
   Status Record(uint32_t ordinal, std::span<const uint8_t>* record) const;
 
+  // What documents can be filtered by.
+  const FieldsReader& fields() const { return fields_; }
+
   // `hash` is HashId(id, header().id_hash_seed). The ordinal, or kUnknown.
   uint32_t Find(std::string_view id, uint64_t hash) const;
 
@@ -96,6 +100,7 @@ class SegmentReader {
   Status ValidateDocuments() const;
   Status ValidateOwnIds() const;
   Status ValidateResiduals(uint32_t ordinal) const;
+  Status OpenFields();
   Status ValidatePadding(const char* section, uint64_t begin, uint64_t end) const;
   // visit(offset in the section, bytes, size) for all of a section, piece by piece, in order.
   using Visit = std::function<Status(uint64_t, const uint8_t*, uint64_t)>;
@@ -113,6 +118,7 @@ class SegmentReader {
   const uint32_t* slots_ = nullptr;
   uint64_t slot_mask_ = 0;
   const uint8_t* records_ = nullptr;
+  FieldsReader fields_;
   std::unique_ptr<HugeBuffer> copied_;                 // of tokens, or none
   std::unique_ptr<std::atomic<uint64_t>[]> verified_;  // a bit per document
 };

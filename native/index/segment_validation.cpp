@@ -52,7 +52,8 @@ Status SegmentReader::Validate(const SegmentExpectation& expected) {
   verified_ = std::make_unique<std::atomic<uint64_t>[]>(header_.document_count / 64 + 1);
   status = ValidateDocumentTable();
   if (status.ok()) status = ValidateIds();
-  return status.ok() ? ValidateIdTable() : status;
+  if (status.ok()) status = ValidateIdTable();
+  return status.ok() ? OpenFields() : status;
 }
 
 Status SegmentReader::ValidateHeader(const SegmentExpectation& expected) const {
@@ -279,6 +280,19 @@ Status SegmentReader::ValidateIdTable() const {
                    static_cast<ull>(used), static_cast<ull>(header_.document_count));
   }
   return Status::Ok();
+}
+
+Status SegmentReader::OpenFields() {
+  const SectionEntry& section = header_.sections[kFields];
+  Status status = Walk(kFields, [](uint64_t, const uint8_t*, uint64_t) { return Status::Ok(); });
+  if (!status.ok()) return status;
+  uint64_t offset = 0;
+  std::string problem;
+  if (FieldsReader::Open({file_->data() + section.offset, section.size}, document_count(), &fields_,
+                         &offset, &problem)) {
+    return Status::Ok();
+  }
+  return Corrupt("fields", section.offset + offset, "%s", problem.c_str());
 }
 
 // All that is otherwise proven when it is first used, and the padding between.

@@ -167,7 +167,7 @@ Status BuildIdTable(const DocumentSource& source, uint64_t seed, std::vector<uin
     for (; slots[slot] != 0; slot = (slot + 1) & mask) {
       if (source.Id(slots[slot] - 1) == id) {
         return Status::Error("INVALID_ARGUMENT", "document %zu has the id of document %u: \"%s\".",
-                             i, slots[slot] - 1, id.c_str());
+                             i, slots[slot] - 1, PrintableId(id).c_str());
       }
     }
     slots[slot] = static_cast<uint32_t>(i + 1);
@@ -209,6 +209,8 @@ Status WriteSegment(const std::string& path, const VectorFormat& format, Documen
   if (!status.ok()) return status;
   std::vector<uint32_t> slots(IdTableSlots(count));
   status = BuildIdTable(source, header.id_hash_seed, slots);
+  std::vector<uint8_t> fields;
+  if (status.ok()) status = source.Fields(&fields);
   if (!status.ok()) return status;
 
   std::unique_ptr<DurableFile> file;
@@ -230,6 +232,8 @@ Status WriteSegment(const std::string& path, const VectorFormat& format, Documen
   }
   if (status.ok()) status = stream.Begin(kIdTable);
   if (status.ok()) status = stream.Append(slots.data(), slots.size() * sizeof(uint32_t));
+  if (status.ok()) status = stream.Begin(kFields);
+  if (status.ok() && !fields.empty()) status = stream.Append(fields.data(), fields.size());
   if (status.ok()) status = stream.Begin(kRecords);
   for (size_t i = 0; i < count && status.ok(); i++) {
     const std::span<const uint8_t> record = source.Record(i);

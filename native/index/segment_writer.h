@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "index/fields.h"
 #include "index/segment_format.h"
 #include "maxsim/training.h"
 #include "platform/status.h"
@@ -36,6 +37,8 @@ class DocumentSource {
   virtual std::span<const uint8_t> Tokens(size_t document) = 0;
   // Why documents, or one, could not be given as they are. Asked before a segment is finished.
   virtual Status status() const { return Status::Ok(); }
+  // The fields section: what documents can be filtered by, in the order of the documents.
+  virtual Status Fields(std::vector<uint8_t>* section) const = 0;
   // What was learned of all tokens, once Tokens has been called for every document.
   virtual EncodedTokens encoded() const = 0;
 };
@@ -62,8 +65,13 @@ class FloatDocuments : public DocumentSource, public TokenSource {
     std::span<const uint8_t> record;
   };
 
-  FloatDocuments(const VectorFormat& format, std::vector<Document> documents)
-      : format_(format), documents_(std::move(documents)), clamped_(documents_.size()) {}
+  // `fields` holds the values of as many documents.
+  FloatDocuments(const VectorFormat& format, std::vector<Document> documents,
+                 FieldsWriter fields = FieldsWriter({}))
+      : format_(format),
+        documents_(std::move(documents)),
+        fields_(std::move(fields)),
+        clamped_(documents_.size()) {}
 
   // Call once before WriteSegment. INVALID_VECTORS: a shape or a value that is not finite.
   // VECTOR_OUT_OF_RANGE: what the codec cannot hold: for int8, a component beyond its range in a
@@ -84,6 +92,7 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   }
   void Prepare(size_t first, size_t count, const std::function<void()>& meanwhile) override;
   std::span<const uint8_t> Tokens(size_t document) override;
+  Status Fields(std::vector<uint8_t>* section) const override { return fields_.Finish(section); }
   EncodedTokens encoded() const override { return encoded_; }
   // Components that were clamped, of each document whose Tokens were asked for.
   std::span<const uint32_t> clamped() const { return clamped_; }
@@ -103,6 +112,7 @@ class FloatDocuments : public DocumentSource, public TokenSource {
 
   VectorFormat format_;
   std::vector<Document> documents_;
+  FieldsWriter fields_;
   std::vector<uint32_t> clamped_;
   // The one in use, and the one that is made ready meanwhile.
   Window windows_[2];

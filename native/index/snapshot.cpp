@@ -180,6 +180,31 @@ std::span<const uint8_t> LiveDocuments::Tokens(size_t i) {
   return {static_cast<const uint8_t*>(document.tokens), document.token_count * token_bytes_};
 }
 
+Status LiveDocuments::Fields(std::vector<uint8_t>* section) const {
+  std::vector<Field> fields;
+  if (!places_.empty()) {
+    for (const Column& column : reader(0).fields().columns()) fields.push_back(column.field);
+  }
+  FieldsWriter writer(fields);
+  FieldsWriter::TermMap codes;
+  uint32_t segment = SegmentReader::kUnknown;
+  for (size_t i = 0; i < places_.size(); i++) {
+    if (places_[i].segment != segment) codes.clear();
+    segment = places_[i].segment;
+    const std::vector<Column>& columns = reader(i).fields().columns();
+    const auto same = [](const Column& column, const Field& field) {
+      return column.field == field;
+    };
+    if (codes.empty() &&
+        !std::equal(columns.begin(), columns.end(), fields.begin(), fields.end(), same)) {
+      return Status::Error("CORRUPT_INDEX", "%s: the segments have different fields.",
+                           reader(i).path().c_str());
+    }
+    writer.Copy(reader(i).fields(), places_[i].ordinal, &codes);
+  }
+  return writer.Finish(section);
+}
+
 void LiveDocuments::Vectors(size_t i, float* vectors) const {
   MaxsimDocument document;
   const VectorFormat& format = snapshot_->format();

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -16,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "index/filter.h"
 #include "index/segment_reader.h"
 #include "index/segment_writer.h"
 #include "index/tombstones.h"
@@ -57,6 +60,11 @@ struct RankOptions {
   size_t k;
   // Give up documents that cannot reach the k-th best any more. The ranking is the same.
   bool early_exit = true;
+};
+
+// What documents have in common, counted; of live documents alone.
+struct Tally {
+  uint64_t documents = 0, tokens = 0;
 };
 
 struct Ranking {
@@ -103,6 +111,23 @@ class Snapshot {
   // INVALID_ARGUMENT naming the first ref that is out of range or dead; CORRUPT_INDEX.
   Status Resolve(std::span<const uint32_t> refs, std::vector<MaxsimDocument>* documents) const;
 
+  // CORRUPT_INDEX unless every segment has the columns of these fields. The functions on filters
+  // are in matching.cpp; they fail with INVALID_ARGUMENT when a filter is for other fields.
+  Status CheckFields(std::span<const Field> fields) const;
+  // matches[i]: 1 if refs[i] matches, 0 if not or if it is kUnknown. No other document is looked
+  // at.
+  Status Match(const Filter& filter, std::span<const uint32_t> refs,
+               std::vector<uint8_t>* matches) const;
+  // The next `count` live refs from `from` on that match, ascending. Stops early after some tens of
+  // thousands of documents: *next is where to go on, ref_count() at the end.
+  Status Matching(const Filter& filter, uint32_t from, size_t count, std::vector<uint32_t>* refs,
+                  uint32_t* next) const;
+  // All of them; on several threads.
+  Status AllMatching(const Filter& filter, const Limits& limits, std::vector<uint32_t>* refs) const;
+  Status Count(const Filter& filter, const Limits& limits, uint64_t* documents) const;
+  // By keyword of the column of that number, in the order of their bytes.
+  Status TallyKeywords(size_t column, std::map<std::string, Tally>* tallies) const;
+
   // Queries and their candidates, in one call: spread over the threads by query, and within a query
   // when there are fewer queries than threads and the work is worth the hand-off. MODEL_MISMATCH
   // when a query has another dim. Implemented in ranking.cpp, as Search.
@@ -113,10 +138,10 @@ class Snapshot {
   // place among the candidates.
   Status Rank(std::span<const Request> requests, const RankOptions& options, const Limits& limits,
               Threads threads, std::vector<Ranking>* rankings) const;
-  // The best k of all live documents, best first, ties in ref order, which is what `document` is;
-  // on several threads when there is enough to scan and cores are idle.
+  // The best k of all live documents, or of those that match, best first, ties in ref order, which
+  // is what `document` is; on several threads when there is enough to scan and cores are idle.
   Status Search(const PreparedQuery& query, const RankOptions& options, const Limits& limits,
-                Ranking* ranking) const;
+                Ranking* ranking, const Filter* filter = nullptr) const;
 
  private:
   struct Range {
@@ -127,6 +152,12 @@ class Snapshot {
   Status CheckQuery(const PreparedQuery& query) const;
   // The segment that a manifest entry stands for, if this snapshot has it mapped and verified.
   const Segment* SameSegment(const SegmentSpec& spec, const VectorFormat& format) const;
+  Status Compile(const Filter& filter, std::vector<CompiledFilter>* compiled) const;
+  // work(piece, first, bitmap) for the matching refs of each piece of all documents, from `first`
+  // on; on several threads, once prepare(pieces) has returned.
+  using Work = std::function<void(size_t, uint32_t, const Bitmap&)>;
+  Status ForMatching(const Filter& filter, const Limits& limits,
+                     const std::function<void(size_t)>& prepare, const Work& work) const;
   // All documents in pieces: a few for each of `width` threads, or one where threads do not pay.
   std::vector<Range> Ranges(size_t width) const;
   // What Scanner::Rest takes, over all segments.
@@ -151,6 +182,7 @@ class LiveDocuments : public DocumentSource, public TokenSource {
   std::span<const uint8_t> Tokens(size_t i) override;
   // CORRUPT_INDEX when one of the documents was not what its segment promised.
   Status status() const override;
+  Status Fields(std::vector<uint8_t>* section) const override;
   EncodedTokens encoded() const override { return encoded_; }
   // Zeros where status() says so afterwards.
   void Vectors(size_t i, float* vectors) const override;
@@ -187,6 +219,7 @@ class RecodedDocuments : public DocumentSource {
   uint32_t TokenCount(size_t i) const override { return documents_.TokenCount(i); }
   std::span<const uint8_t> Tokens(size_t i) override;
   Status status() const override { return documents_.status(); }
+  Status Fields(std::vector<uint8_t>* section) const override { return documents_.Fields(section); }
   EncodedTokens encoded() const override { return encoded_; }
 
  private:

@@ -44,6 +44,8 @@ class Tombstones {
 
   bool IsDead(uint32_t ordinal) const { return (bitmap_[ordinal >> 3] >> (ordinal & 7)) & 1; }
   uint64_t dead_count() const { return dead_count_; }
+  // Ceil(documents / 8) bytes, as in the file.
+  std::span<const uint8_t> bitmap() const { return bitmap_; }
   std::vector<uint32_t> Ordinals() const;  // of the dead, ascending
   uint64_t size_bytes() const { return sizeof(TombstoneHeader) + bitmap_.size(); }
 

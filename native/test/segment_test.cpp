@@ -293,6 +293,7 @@ class Forged : public DocumentSource {
   std::span<const uint8_t> Tokens(size_t i) override {
     return i == document_ ? std::span<const uint8_t>(tokens_) : source_.Tokens(i);
   }
+  Status Fields(std::vector<uint8_t>* section) const override { return source_.Fields(section); }
   EncodedTokens encoded() const override { return source_.encoded(); }
 
  private:

@@ -1,5 +1,6 @@
 /** Values of options, checked while the command line is parsed: a wrong one is a usage error. */
 import { InvalidArgumentError } from 'commander';
+import { FIELD_TYPES, type FieldType, type Filter } from '../maxsim.js';
 
 /** A parser for whole numbers from min to max. */
 export function integer(min: number, max: number): (value: string) => number {
@@ -39,6 +40,28 @@ export function someOf<T extends string>(choices: readonly T[]): (value: string)
       }
       return choice;
     });
+}
+
+/** "year:number", as often as there are fields, together as { year: 'number' }. */
+export function fieldTypes(
+  value: string,
+  previous: Record<string, FieldType> = {},
+): Record<string, FieldType> {
+  const colon = value.lastIndexOf(':');
+  const type = FIELD_TYPES.find((one) => one === value.slice(colon + 1));
+  if (colon < 1 || type === undefined) {
+    throw new InvalidArgumentError(`It must be a name and one of ${FIELD_TYPES.join(', ')}.`);
+  }
+  return { ...previous, [value.slice(0, colon)]: type };
+}
+
+/** A filter as JSON; what it means is for the index to say. */
+export function filterJson(value: string): Filter {
+  try {
+    return JSON.parse(value) as Filter;
+  } catch (error) {
+    throw new InvalidArgumentError(`It must be JSON: ${(error as Error).message}.`);
+  }
 }
 
 /** "a,b" as ['a', 'b']; ids that hold a comma go through a candidates file. */

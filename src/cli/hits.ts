@@ -35,6 +35,9 @@ export function printResult(query: string, result: SearchResult | RerankResult):
   if ('unknownIds' in result && result.unknownIds.length > 0) {
     warn(`not in the index: ${result.unknownIds.map(printable).join(', ')}`);
   }
+  if ('excludedIds' in result && result.excludedIds.length > 0) {
+    warn(`kept out by the filter: ${result.excludedIds.map(printable).join(', ')}`);
+  }
   if (result.degraded !== null) warn(result.degraded.message);
 }
 

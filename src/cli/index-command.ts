@@ -1,7 +1,7 @@
 /** `maxsim index`: streams sources into an index, batch by durable batch, and goes on where it was. */
 import { type Command, Option } from 'commander';
-import { CODECS, type CodecName, Index, MaxSimError } from '../maxsim.js';
-import { integer } from './arguments.js';
+import { CODECS, type CodecName, type FieldType, Index, MaxSimError } from '../maxsim.js';
+import { fieldTypes, integer } from './arguments.js';
 import { Indexing, type IndexingReport, type Refused } from './indexing.js';
 import { Interrupt } from './interrupt.js';
 import { openEngine } from './open.js';
@@ -20,6 +20,8 @@ import { openSource, type Source } from './source.js';
 type IndexCommandOptions = {
   model?: string;
   codec?: CodecName;
+  field?: Record<string, FieldType>;
+  tenant?: string;
   threads?: number;
   batch: number;
   json: boolean;
@@ -52,6 +54,12 @@ export function addIndexCommand(program: Command): void {
         'how tokens are stored, chosen at creation (default: int8)',
       ).choices(CODECS),
     )
+    .option(
+      '--field <name:type>',
+      'a field of metadata to filter by: keyword, number or boolean; chosen at creation, once per field',
+      fieldTypes,
+    )
+    .option('--tenant <name>', 'whose documents they are; creates an index with tenants')
     .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
     .option('--batch <n>', 'documents per commit', integer(1, 100_000), 64)
     .option('--json', 'print the summary as JSON', false)
@@ -61,7 +69,7 @@ export function addIndexCommand(program: Command): void {
 async function runIndex(
   directory: string,
   paths: string[],
-  { model, codec, threads, batch, json }: IndexCommandOptions,
+  { model, codec, field, tenant, threads, batch, json }: IndexCommandOptions,
 ): Promise<void> {
   // Before the index is opened: a misspelled source must not leave an empty index behind.
   const sources = await Promise.all(paths.map(openSource));
@@ -79,8 +87,11 @@ async function runIndex(
     await using engine = await openEngine(directory, {
       ...(model === undefined ? {} : { model }),
       ...(stored === undefined ? {} : { codec: stored }),
+      ...(field === undefined ? {} : { fields: field }),
+      ...(tenant === undefined ? {} : { tenants: true }),
       ...(threads === undefined ? {} : { threads }),
     });
+    engine.index.view(tenant); // before anything is read
     const bar = new Progress({ unit: 'documents', json });
     progress = bar;
     const badLines: Refused[] = [];
@@ -88,6 +99,7 @@ async function runIndex(
     countInto(bar, sources);
     const indexing = new Indexing(engine, {
       batchSize: batch,
+      ...(tenant === undefined ? {} : { tenant }),
       signal: interrupt.signal,
       onProgress: ({ added, replaced, unchanged, bad }, done) =>
         bar.update(done, { added, replaced, unchanged, bad }),

@@ -25,7 +25,11 @@ export type IndexingEvents = {
   onEmptyFile(file: string): void;
 };
 
-export type IndexingOptions = { batchSize: number; signal: AbortSignal } & IndexingEvents;
+export type IndexingOptions = {
+  batchSize: number;
+  tenant?: string;
+  signal: AbortSignal;
+} & IndexingEvents;
 
 type Batch = { ids: ReadonlySet<string>; done: Promise<void> };
 
@@ -111,11 +115,11 @@ export class Indexing {
   }
 
   private async add(found: readonly Found[]): Promise<void> {
-    const { signal } = this.options;
+    const { signal, tenant } = this.options;
     try {
       const { added, replaced, unchanged, truncated } = await this.engine.add(
         found.map((item) => item.document),
-        { skipUnchanged: true, signal },
+        { skipUnchanged: true, signal, ...(tenant === undefined ? {} : { tenant }) },
       );
       this.report.added += added;
       this.report.replaced += replaced;

@@ -1,6 +1,6 @@
 /** `maxsim inspect`: what an index holds, and where its bytes go. */
 import type { Command } from 'commander';
-import { type CodecInfo, Index, MaxSimError } from '../maxsim.js';
+import { type CodecInfo, type FieldTypes, Index, MaxSimError, type TenantView } from '../maxsim.js';
 import {
   formatBytes,
   formatCount,
@@ -12,21 +12,24 @@ import {
   renderTable,
 } from './output.js';
 
+type InspectOptions = { id?: string; tenant?: string; json: boolean };
+
 export function addInspectCommand(program: Command): void {
   program
     .command('inspect')
     .description('show what an index holds, or one of its documents')
     .argument('<dir>', 'directory of the index')
     .option('--id <id>', 'print this document')
+    .option('--tenant <name>', 'whose document, in an index with tenants')
     .option('--json', 'print JSON', false)
-    .action(async (directory: string, { id, json }: { id?: string; json: boolean }) => {
+    .action(async (directory: string, { id, tenant, json }: InspectOptions) => {
       await using index = await Index.open(directory, { mode: 'read' });
       if (id === undefined) printIndex(index, json);
-      else printDocument(index, id, json);
+      else printDocument(index.view(tenant), id, json);
     });
 }
 
-function printDocument(index: Index, id: string, json: boolean): void {
+function printDocument(index: Index | TenantView, id: string, json: boolean): void {
   const document = index.get(id);
   if (document === undefined) {
     throw new MaxSimError('UNKNOWN_ID', `The index holds no document ${JSON.stringify(id)}.`, {
@@ -53,11 +56,12 @@ function printDocument(index: Index, id: string, json: boolean): void {
 
 function printIndex(index: Index, json: boolean): void {
   const stats = index.stats();
-  const { directory, codec, dim, encoder } = index;
+  const { directory, codec, dim, encoder, fields } = index;
+  const tenants = index.hasTenants ? index.tenants() : null;
   const tokens = stats.segments.reduce((sum, segment) => sum + segment.tokens, 0);
   const bytesPerToken = tokens === 0 ? null : stats.bytes.tokens / tokens;
   if (json) {
-    printJson({ directory, codec, dim, encoder, bytesPerToken, ...stats });
+    printJson({ directory, codec, dim, encoder, fields, tenants, bytesPerToken, ...stats });
     return;
   }
   const { model, ...recipe } = encoder?.recipe ?? {};
@@ -69,6 +73,8 @@ function printIndex(index: Index, json: boolean): void {
       ['tokens', `${formatCount(stats.tokens)} of dim ${dim}`],
       ['codec', describe(codec)],
       ['model', encoder === null ? '(none: vectors of the caller)' : String(model)],
+      ...(tenants === null ? [] : [['tenants', formatCount(tenants.length)] as const]),
+      ['fields', describeFields(fields)],
       ['size', `${formatBytes(stats.sizeBytes)}${perToken(bytesPerToken)}`],
     ]),
   );
@@ -125,6 +131,7 @@ const KINDS: Readonly<Record<string, string>> = {
   documentTable: 'document table',
   ids: 'ids',
   idTable: 'id table',
+  fields: 'fields to filter by',
   records: 'texts and payloads',
   tombstones: 'tombstones',
   codebook: 'centroids',
@@ -138,6 +145,11 @@ function describe({ name, scale, centroids, trainedTokens }: CodecInfo): string 
   }
   if (centroids === undefined || trainedTokens === undefined) return name;
   return `${name}, ${formatCount(centroids)} centroids learned from ${formatCount(trainedTokens)} tokens`;
+}
+
+function describeFields(fields: FieldTypes): string {
+  const names = Object.entries(fields).map(([name, type]) => `${printable(name)} (${type})`);
+  return names.length === 0 ? '(none)' : names.join(', ');
 }
 
 function perToken(bytes: number | null): string {

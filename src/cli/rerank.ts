@@ -13,6 +13,7 @@ import {
   crossEncoderOption,
   engineOptions,
   type RankCommandOptions,
+  scopeOptions,
 } from './search.js';
 
 type RerankCommandOptions = RankCommandOptions & {
@@ -59,6 +60,7 @@ async function runRerank(
   const { ids, candidates, candidatesRun, deadlineMs, queries, run, json, explain } = options;
   const rankOptions = {
     crossEncoder: crossEncoderOption(options),
+    ...scopeOptions(options),
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
   };
   if (query !== undefined) {

@@ -1,6 +1,7 @@
 /** `maxsim search`: the best documents of a whole index, for one query or a set of them. */
 import type { Command } from 'commander';
-import { integer } from './arguments.js';
+import type { Filter } from '../maxsim.js';
+import { filterJson, integer } from './arguments.js';
 import { printResult } from './hits.js';
 import { openEngine } from './open.js';
 import { printJson } from './output.js';
@@ -14,6 +15,8 @@ export type RankCommandOptions = {
   explain: boolean;
   queries?: string;
   run?: string;
+  filter?: Filter;
+  tenant?: string;
   model?: string;
   threads?: number;
   json: boolean;
@@ -40,6 +43,8 @@ export function addRankOptions(command: Command, topK: string): Command {
     .option('--cross-encoder', 'let the cross-encoder reorder the best', false)
     .option('--keep <n>', 'how many of the best the cross-encoder reads', integer(1, 1000), 20)
     .option('--explain', 'show which document token answered each query token', false)
+    .option('--filter <json>', 'only documents whose fields match', filterJson)
+    .option('--tenant <name>', 'whose documents, in an index with tenants')
     .option('--queries <file>', 'a set of queries, {_id|id, text} a line; needs --run')
     .option('--run <file>', 'where to write the TREC run of --queries')
     .option('--model <name>', 'model: catalog name or folder (default: the one of the index)')
@@ -70,6 +75,14 @@ export function engineOptions({ model, threads }: RankCommandOptions) {
   };
 }
 
+/** What limits the documents that are looked at. */
+export function scopeOptions({ filter, tenant }: RankCommandOptions) {
+  return {
+    ...(filter === undefined ? {} : { filter }),
+    ...(tenant === undefined ? {} : { tenant }),
+  };
+}
+
 export function crossEncoderOption({ crossEncoder, keep }: RankCommandOptions) {
   return crossEncoder ? { keep } : false;
 }
@@ -89,6 +102,7 @@ async function runSearch(
       topK: options.topK ?? TOP_K,
       crossEncoder,
       explain,
+      ...scopeOptions(options),
     });
     if (json) printJson({ query, ...result });
     else printResult(query, result);
@@ -98,7 +112,12 @@ async function runSearch(
       runFile: run,
       json,
       rank: ({ text }, signal) =>
-        engine.search(text, { topK: options.topK ?? RUN_TOP_K, crossEncoder, signal }),
+        engine.search(text, {
+          topK: options.topK ?? RUN_TOP_K,
+          crossEncoder,
+          signal,
+          ...scopeOptions(options),
+        }),
     });
   }
 }

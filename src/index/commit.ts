@@ -16,6 +16,7 @@ import { type ChangeGroup, type Changes, type CommitCounts, combine } from './ch
 import { bitsOf, isResidual, type StoredCodec, type Training, tokenBytes } from './codec.js';
 import { bytesOfDocuments, requireSpace } from './disk-space.js';
 import type { PreparedDocument } from './document.js';
+import { toColumns } from './fields.js';
 import { filesOf, formatOf, type Generation, openGeneration, removeFiles } from './generation.js';
 import { type Manifest, readManifest, writeManifest } from './manifest.js';
 import { chooseScale, sampleOf } from './scale.js';
@@ -288,6 +289,7 @@ class Attempt {
         documents.map((document) => document.id),
         vectors,
         documents.map((document) => document.record),
+        toColumns(this.manifest, documents),
       ),
     );
     return { entry: toEntry(file, summary), clippedByDocument };

@@ -1,9 +1,13 @@
 /** Documents on their way into the store: checked, copied, packed; and records on their way out. */
 import { Packr, Unpackr } from 'msgpackr';
-import { checkId, checkOptions, checkPayload, checkString, checkVectorShape } from '../check.js';
+import { checkOptions, checkPayload, checkString, checkVectorShape } from '../check.js';
 import { MaxSimError, show } from '../errors.js';
-import type { Payload } from '../types.js';
+import type { Field } from '../runtime/addon.js';
+import type { FieldValue, Payload } from '../types.js';
+import { fieldValues } from './fields.js';
+import type { Manifest } from './manifest.js';
 import { Pace } from './pace.js';
+import { checkStoredId } from './tenant.js';
 
 /** A document with its token vectors. */
 export type IndexDocument = {
@@ -27,7 +31,14 @@ export type DocumentRecord = {
 };
 
 /** A document that nobody outside can change any more. */
-export type PreparedDocument = { id: string; vectors: Float32Array; record: Uint8Array };
+export type PreparedDocument = {
+  /** As it is stored: with the tenant in front where there are tenants. */
+  id: string;
+  vectors: Float32Array;
+  record: Uint8Array;
+  /** Of each field that is stored, in their order. */
+  fields: readonly (readonly FieldValue[])[];
+};
 
 const MAX_HASH_BYTES = 256;
 /** Enough of a record to hold the content hash: array and string headers, and the string. */
@@ -43,13 +54,14 @@ const unpackr = new Unpackr({ moreTypes: false, useRecords: false });
  */
 export async function prepareDocuments(
   documents: readonly unknown[],
-  dim: number,
+  { dim, fields }: Pick<Manifest, 'dim' | 'fields'>,
+  tenant: string | null,
 ): Promise<{ prepared: Map<string, PreparedDocument>; repeats: number }> {
   const prepared = new Map<string, PreparedDocument>();
   let repeats = 0;
   const pace = new Pace();
   for (const [i, document] of documents.entries()) {
-    const ready = prepareDocument(document, `documents[${i}]`, dim);
+    const ready = prepareDocument(document, `documents[${i}]`, dim, fields, tenant);
     // Deleted first: the last one also takes the last place.
     if (prepared.delete(ready.id)) repeats += 1;
     prepared.set(ready.id, ready);
@@ -58,7 +70,13 @@ export async function prepareDocuments(
   return { prepared, repeats };
 }
 
-function prepareDocument(value: unknown, name: string, dim: number): PreparedDocument {
+function prepareDocument(
+  value: unknown,
+  name: string,
+  dim: number,
+  fields: readonly Field[],
+  tenant: string | null,
+): PreparedDocument {
   const document = checkOptions<IndexDocument>(name, value as IndexDocument, [
     'id',
     'vectors',
@@ -66,7 +84,7 @@ function prepareDocument(value: unknown, name: string, dim: number): PreparedDoc
     'payload',
     'contentHash',
   ]);
-  const id = checkId(`${name}.id`, document.id);
+  const id = checkStoredId(`${name}.id`, tenant, document.id);
   const given = document.vectors;
   checkVectorShape(`${name}.vectors`, given, dim);
   const { text, payload, contentHash } = document;
@@ -83,7 +101,15 @@ function prepareDocument(value: unknown, name: string, dim: number): PreparedDoc
   }
   const record = packr.pack([contentHash ?? null, text ?? null, payload ?? null]);
   // Not slice(): a subclass may answer that with a view of memory that the caller can take away.
-  return { id, vectors: new Float32Array(given), record };
+  return {
+    id,
+    vectors: new Float32Array(given),
+    record,
+    fields: [
+      ...(tenant === null ? [] : [[tenant]]),
+      ...fieldValues(fields, payload, `${name}.payload`),
+    ],
+  };
 }
 
 export function unpackRecord(bytes: Uint8Array, id: string): DocumentRecord {

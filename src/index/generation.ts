@@ -11,6 +11,7 @@ import {
   type VectorFormat,
 } from '../runtime/addon.js';
 import { bitsOf, isResidual } from './codec.js';
+import { storedFields } from './fields.js';
 import {
   CODEBOOK_NAME,
   MANIFEST_FILE,
@@ -46,7 +47,12 @@ export async function openGeneration(
   reading: ReadOptions = previous?.reading ?? {},
 ): Promise<Generation> {
   const codebook = await openCodebook(directory, manifest, previous?.codebook ?? null);
-  const spec = { ...formatOf(manifest, codebook), ...reading, segments: manifest.segments };
+  const spec = {
+    ...formatOf(manifest, codebook),
+    ...reading,
+    segments: manifest.segments,
+    fields: storedFields(manifest),
+  };
   const snapshot = await nativeAsync(() =>
     loadAddon().openSnapshot(directory, spec, previous?.snapshot ?? null),
   );

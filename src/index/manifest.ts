@@ -6,9 +6,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LIMITS } from '../check.js';
 import { MaxSimError } from '../errors.js';
-import { loadAddon, nativeAsync, type SegmentEntry } from '../runtime/addon.js';
+import { type Field, loadAddon, nativeAsync, type SegmentEntry } from '../runtime/addon.js';
 import { CODECS, type CodecName } from '../types.js';
 import { isCodec, isResidual, isScale, type StoredCodec } from './codec.js';
+import { isField, MAX_FIELDS } from './fields.js';
 
 export const MANIFEST_FILE = 'manifest.json';
 const FORMAT = 'maxsim-index';
@@ -24,6 +25,10 @@ export type Manifest = {
   dim: number;
   codec: StoredCodec;
   encoder: EncoderIdentity | null;
+  /** What documents can be filtered by, in the order of their names. */
+  fields: readonly Field[];
+  /** Whether every document belongs to a tenant. */
+  tenants: boolean;
   segments: SegmentEntry[];
 };
 
@@ -119,7 +124,17 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
   const matching = (name: string, found: unknown, pattern: RegExp): string =>
     typeof found === 'string' && pattern.test(found) ? found : fail(name, String(pattern), found);
 
-  exact(value, '', ['format', 'version', 'generation', 'dim', 'codec', 'encoder', 'segments']);
+  exact(value, '', [
+    'format',
+    'version',
+    'generation',
+    'dim',
+    'codec',
+    'encoder',
+    'fields',
+    'tenants',
+    'segments',
+  ]);
   integer('version', value['version'], VERSION, VERSION);
   const generation = integer('generation', value['generation'], 0, Number.MAX_SAFE_INTEGER);
   const dim = integer('dim', value['dim'], LIMITS.minDim, LIMITS.maxDim);
@@ -182,11 +197,27 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
       recipe: object('encoder.recipe', found['recipe']),
     };
   }
+  const { fields, tenants } = value;
+  if (!Array.isArray(fields) || fields.length > MAX_FIELDS) {
+    fail('fields', `an array of at most ${MAX_FIELDS}`, fields);
+  }
+  const declared = (fields as unknown[]).map((entry, i): Field => {
+    const field = object(`fields[${i}]`, entry);
+    exact(field, `fields[${i}].`, ['name', 'type']);
+    if (!isField(field)) fail(`fields[${i}]`, 'a name and a type', field);
+    return { name: field['name'] as string, type: field['type'] as Field['type'] };
+  });
+  if (declared.some(({ name: own }, i) => i > 0 && own <= (declared[i - 1] as Field).name)) {
+    fail('fields', 'each name once, in their order', fields);
+  }
+  if (typeof tenants !== 'boolean') fail('tenants', 'true or false', tenants);
   return {
     generation,
     dim,
     codec: stored,
     encoder,
+    fields: declared,
+    tenants: tenants as boolean,
     segments,
   };
 }

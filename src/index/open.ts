@@ -4,16 +4,26 @@
  */
 import { mkdir, readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { checkInteger, checkOneOf, checkOptions, checkString, LIMITS } from '../check.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkOneOf,
+  checkOptions,
+  checkString,
+  LIMITS,
+} from '../check.js';
 import { invalid, MaxSimError } from '../errors.js';
 import {
+  type Field,
   loadAddon,
   type NativeLock,
   native,
   nativeAsync,
   type ReadOptions,
 } from '../runtime/addon.js';
+import type { FieldTypes } from '../types.js';
 import { type CodecOption, checkCodec, codecOf } from './codec.js';
+import { checkFields, describeFields } from './fields.js';
 import { type Generation, isOurs, openGeneration, removeOrphans } from './generation.js';
 import {
   type EncoderIdentity,
@@ -32,6 +42,13 @@ export type IndexOptions = ReadOptions & {
   codec?: CodecOption;
   /** Which encoder makes the vectors. Fixed at creation, its fingerprint checked otherwise. */
   encoder?: EncoderIdentity;
+  /**
+   * What documents can be filtered by, from their payloads: `{ lang: 'keyword', year: 'number' }`. Fixed
+   * at creation, checked otherwise. Default: nothing.
+   */
+  fields?: FieldTypes;
+  /** Whether every document belongs to a tenant: see `tenant`. Fixed at creation. Default: false. */
+  tenants?: boolean;
   /** Create the index if the directory is absent or empty. Default: true in write mode. */
   create?: boolean;
   /**
@@ -43,8 +60,10 @@ export type IndexOptions = ReadOptions & {
 
 const LOCK_FILE = 'writer.lock';
 
-type Identity = Pick<IndexOptions, 'dim' | 'codec' | 'encoder'>;
-type Checked = Omit<IndexOptions, keyof ReadOptions> &
+type Identity = Pick<IndexOptions, 'dim' | 'codec' | 'encoder' | 'tenants'> & {
+  fields?: readonly Field[];
+};
+type Checked = Identity &
   Required<Pick<IndexOptions, 'mode' | 'create' | 'compaction'>> & { reading: ReadOptions };
 
 function checkIndexOptions(options: IndexOptions | undefined): Checked {
@@ -53,6 +72,8 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
     dim,
     codec,
     encoder,
+    fields,
+    tenants,
     create = mode === 'write',
     compaction = 'background',
     verify = 'on-use',
@@ -62,6 +83,8 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
     'dim',
     'codec',
     'encoder',
+    'fields',
+    'tenants',
     'create',
     'compaction',
     'verify',
@@ -78,6 +101,7 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
   if (dim !== undefined) checkInteger('dim', dim, LIMITS.minDim, LIMITS.maxDim);
   if (codec !== undefined) checkCodec(codec);
   if (encoder !== undefined) checkEncoder(encoder);
+  if (tenants !== undefined) checkBoolean('tenants', tenants);
   return {
     mode,
     create,
@@ -86,6 +110,8 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
     ...(dim === undefined ? {} : { dim }),
     ...(codec === undefined ? {} : { codec }),
     ...(encoder === undefined ? {} : { encoder }),
+    ...(fields === undefined ? {} : { fields: checkFields(fields) }),
+    ...(tenants === undefined ? {} : { tenants }),
   };
 }
 
@@ -123,6 +149,17 @@ function checkIdentity(path: string, manifest: Manifest, options: Identity): voi
   if (asked !== undefined && asked !== manifest.encoder?.fingerprint) {
     differences.push(`encoder ${manifest.encoder?.fingerprint ?? '(none)'}, not ${asked}`);
   }
+  if (
+    options.fields !== undefined &&
+    describeFields(options.fields) !== describeFields(manifest.fields)
+  ) {
+    differences.push(
+      `the fields ${describeFields(manifest.fields)}, not ${describeFields(options.fields)}`,
+    );
+  }
+  if (options.tenants !== undefined && options.tenants !== manifest.tenants) {
+    differences.push(manifest.tenants ? 'tenants, not without' : 'no tenants, not with them');
+  }
   if (differences.length > 0) {
     throw new MaxSimError(
       'MODEL_MISMATCH',
@@ -145,8 +182,8 @@ export async function openNewest(
       // A directory that was made anew may have any generation: compare all of it.
       if (JSON.stringify(manifest) === JSON.stringify(current.manifest)) return null;
       // The codec may have changed: a writer has called recode.
-      const { dim, encoder } = current.manifest;
-      checkIdentity(path, manifest, { dim, ...(encoder && { encoder }) });
+      const { dim, encoder, fields, tenants } = current.manifest;
+      checkIdentity(path, manifest, { dim, fields, tenants, ...(encoder && { encoder }) });
     }
     try {
       return await openGeneration(path, manifest, current, reading);
@@ -252,7 +289,7 @@ function firstManifest(options: Checked): Manifest {
   if (options.dim === undefined) {
     throw new MaxSimError('INVALID_ARGUMENT', 'options.dim is required to create an index.');
   }
-  const { encoder } = options;
+  const { encoder, fields = [], tenants = false } = options;
   return {
     generation: 0,
     dim: options.dim,
@@ -260,6 +297,8 @@ function firstManifest(options: Checked): Manifest {
     // A copy, and what JSON makes of it.
     encoder:
       encoder === undefined ? null : (JSON.parse(JSON.stringify(encoder)) as EncoderIdentity),
+    fields,
+    tenants,
     segments: [],
   };
 }

@@ -13,7 +13,7 @@ import {
   UNKNOWN_REF,
   type VectorFormat,
 } from '../runtime/addon.js';
-import type { CodecName } from '../types.js';
+import type { CodecName, Filter } from '../types.js';
 
 /** One query, flat `tokens * dim` values or prepared, and the documents it is asked about. */
 export type RankRequest = { query: Float32Array | QueryVectors; ids: readonly string[] };
@@ -29,7 +29,11 @@ export type RankOptions = {
   signal?: AbortSignal;
   /** Gives up with ABORTED after this many milliseconds. */
   deadlineMs?: number;
+  /** Leaves out documents that do not match, before any of their tokens is read. */
+  filter?: Filter;
 };
+
+export type ScoreOptions = Pick<RankOptions, 'signal' | 'deadlineMs' | 'filter'>;
 
 /** Throws INVALID_ARGUMENT; `signal` and `deadlineMs` are checked where they are used. */
 export function checkRankOptions(options: RankOptions | undefined) {
@@ -38,38 +42,62 @@ export function checkRankOptions(options: RankOptions | undefined) {
     'earlyExit',
     'signal',
     'deadlineMs',
+    'filter',
   ]);
-  const { topK = 10, earlyExit = true, signal, deadlineMs } = checked;
+  const { topK = 10, earlyExit = true, signal, deadlineMs, filter } = checked;
   checkInteger('topK', topK, 1, 0xffffffff);
   checkBoolean('earlyExit', earlyExit);
-  return { topK, earlyExit, signal, deadlineMs };
+  return { topK, earlyExit, signal, deadlineMs, filter };
 }
 
 export type RankResult = {
   /** Best first; equal scores in the order of the ids. */
   hits: { id: string; score: number }[];
   unknownIds: string[];
+  /** Stored, but kept out by the filter. */
+  excludedIds: string[];
   /** Documents that were given up early: they cannot be among the hits. */
   skipped: number;
 };
 
 export type ScoreResult = {
-  /** One per id, in their order; NaN for an unknown one. */
+  /** One per id, in their order; NaN for an unknown or excluded one. */
   scores: Float32Array;
   unknownIds: string[];
+  /** Stored, but kept out by the filter. */
+  excludedIds: string[];
 };
 
-/** Known refs in order; `places[i]` is the place of the i-th one's id, null when all are known. */
-export type ResolvedIds = { known: Uint32Array; places: Uint32Array | null; unknownIds: string[] };
+/**
+ * Refs of what is to be scored, in order; `places[i]` is the place of the i-th one's id, null when all
+ * are.
+ */
+export type ResolvedIds = {
+  known: Uint32Array;
+  places: Uint32Array | null;
+  unknownIds: string[];
+  excludedIds: string[];
+};
 
-export function resolveRefs(ids: readonly string[], refs: Uint32Array): ResolvedIds {
+/** `matches[i]` is 0 for a ref that a filter keeps out; null without a filter. */
+export function resolveRefs(
+  ids: readonly string[],
+  refs: Uint32Array,
+  matches: Uint8Array | null,
+): ResolvedIds {
   const unknownIds: string[] = [];
+  const excludedIds: string[] = [];
   for (let i = 0; i < refs.length; i++) {
     if (refs[i] === UNKNOWN_REF) unknownIds.push(ids[i] as string);
+    else if (matches?.[i] === 0) excludedIds.push(ids[i] as string);
   }
-  if (unknownIds.length === 0) return { known: refs, places: null, unknownIds };
-  const places = Uint32Array.from(refs.keys()).filter((i) => refs[i] !== UNKNOWN_REF);
-  return { known: refs.filter((ref) => ref !== UNKNOWN_REF), places, unknownIds };
+  if (unknownIds.length + excludedIds.length === 0) {
+    return { known: refs, places: null, unknownIds, excludedIds };
+  }
+  const places = Uint32Array.from(refs.keys()).filter(
+    (i) => refs[i] !== UNKNOWN_REF && matches?.[i] !== 0,
+  );
+  return { known: places.map((i) => refs[i] as number), places, unknownIds, excludedIds };
 }
 
 /** Scores of the known ids at the places of all; NaN elsewhere. */
@@ -98,7 +126,7 @@ export function toBatch(
   requests: readonly RankRequest[],
   dim: number,
   format: VectorFormat,
-  find: (ids: readonly string[]) => Uint32Array,
+  resolve: (ids: readonly string[]) => ResolvedIds,
 ): Batch {
   const queries: NativeQuery[] = [];
   const resolved = checkArray('requests', requests).map((request, i) => {
@@ -107,7 +135,7 @@ export function toBatch(
       'ids',
     ]);
     queries.push(toQuery(query, dim));
-    return { ids, resolved: resolveRefs(ids, find(ids)) };
+    return { ids, resolved: resolve(ids) };
   });
   const counts = Uint32Array.from(resolved, (one) => one.resolved.known.length);
   let offset = 0;
@@ -129,10 +157,10 @@ export async function scoreBatch(
     ? snapshot.score(queries, refs, counts)
     : await snapshot.scoreAsync(queries, refs, counts, limits);
   let offset = 0;
-  return batch.requests.map(({ ids, resolved: { known, places, unknownIds } }) => {
+  return batch.requests.map(({ ids, resolved: { known, places, unknownIds, excludedIds } }) => {
     const own = scores.slice(offset, offset + known.length);
     offset += known.length;
-    return { scores: spread(own, places, ids.length), unknownIds };
+    return { scores: spread(own, places, ids.length), unknownIds, excludedIds };
   });
 }
 
@@ -148,14 +176,14 @@ export async function rankBatch(
     ? snapshot.rank(queries, refs, counts, topK, earlyExit)
     : await snapshot.rankAsync(queries, refs, counts, topK, earlyExit, limits);
   let offset = 0;
-  return batch.requests.map(({ ids, resolved: { places, unknownIds } }, i) => {
+  return batch.requests.map(({ ids, resolved: { places, unknownIds, excludedIds } }, i) => {
     const hits: { id: string; score: number }[] = [];
     for (const end = offset + (rankings.counts[i] as number); offset < end; offset++) {
       const known = rankings.places[offset] as number;
       const place = places === null ? known : (places[known] as number);
       hits.push({ id: ids[place] as string, score: rankings.scores[offset] as number });
     }
-    return { hits, unknownIds, skipped: rankings.skipped[i] as number };
+    return { hits, unknownIds, excludedIds, skipped: rankings.skipped[i] as number };
   });
 }
 

@@ -15,6 +15,8 @@ export type IndexStats = {
     documentTable: number;
     ids: number;
     idTable: number;
+    /** What documents are filtered by. */
+    fields: number;
     records: number;
     tombstones: number;
     /** Centroids and weights of a residual codec. */
@@ -42,6 +44,7 @@ export function statsOf(
     documentTable: sum((segment) => segment.sections.documentTable),
     ids: sum((segment) => segment.sections.ids),
     idTable: sum((segment) => segment.sections.idTable),
+    fields: sum((segment) => segment.sections.fields),
     records: sum((segment) => segment.sections.records),
   };
   const files = sum((segment) => segment.sizeBytes);

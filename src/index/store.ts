@@ -5,7 +5,12 @@
  */
 import { checkArray, checkId, checkOptions } from '../check.js';
 import { MaxSimError } from '../errors.js';
-import type { NativeLock } from '../runtime/addon.js';
+import {
+  type NativeLock,
+  type NativeSnapshot,
+  type NativeTally,
+  native,
+} from '../runtime/addon.js';
 import { CODECS, type CodecName } from '../types.js';
 import type { Changes, CommitCounts } from './change-group.js';
 import {
@@ -27,14 +32,18 @@ import type { EncoderIdentity, Manifest } from './manifest.js';
 import { type IndexOptions, openIndex, openNewest } from './open.js';
 import { type RankOptions, withLimits } from './scoring.js';
 import { type IndexStats, statsOf } from './stats.js';
+import { checkTenant, noTenants, ownId, storedId, tenantRequired } from './tenant.js';
+import { storedIds, TenantView } from './tenant-view.js';
 
 export type { CodecOption } from './codec.js';
 export type { CompactionStats } from './compaction.js';
 export type { IndexDocument } from './document.js';
+export type { FilterOption } from './document-view.js';
 export type { IndexSnapshot } from './index-snapshot.js';
 export type { IndexOptions } from './open.js';
-export type { RankOptions, RankRequest, RankResult, ScoreResult } from './scoring.js';
+export type { RankOptions, RankRequest, RankResult, ScoreOptions, ScoreResult } from './scoring.js';
 export type { IndexStats } from './stats.js';
+export { type TenantChanges, TenantView } from './tenant-view.js';
 
 /** How an index stores tokens. */
 export type CodecInfo = {
@@ -54,6 +63,9 @@ export type RecodeOptions = {
 
 export type CommitResult = CommitCounts & { generation: number };
 
+/** A tenant of an index, with what it has stored. */
+export type TenantInfo = { tenant: string; documents: number; tokens: number };
+
 export type IndexSearchOptions = RankOptions;
 
 type SizedChanges = Changes & { size: Sized };
@@ -68,6 +80,7 @@ export class Index extends DocumentView {
   private readonly compaction: Compaction;
   private closing: Promise<void> | undefined;
   private broken: UncertainCommit | undefined;
+  private tallied: { snapshot: NativeSnapshot; tallies: Map<string, NativeTally> } | undefined;
 
   private constructor(
     directory: string,
@@ -157,13 +170,58 @@ export class Index extends DocumentView {
     delete?: readonly string[];
   }): Promise<CommitResult> {
     this.checkWritable();
+    return await this.commitFor(this.tenantInUse, changes);
+  }
+
+  /** The documents of a tenant alone, in an index with tenants. Throws INVALID_ARGUMENT. */
+  tenant(name: string): TenantView {
+    const tenant = checkTenant(name);
+    if (!this.manifest.tenants) throw noTenants();
+    return new TenantView(tenant, {
+      generation: () => this.generationInUse,
+      tally: () => this.tallies().get(tenant) ?? { documents: 0, tokens: 0 },
+      checkWritable: () => this.checkWritable(),
+      commit: (changes) => this.commitFor(tenant, changes),
+      clear: () => this.clear(tenant),
+      snapshot: () => this.snapshotOf(tenant),
+    });
+  }
+
+  /** The documents of the tenant that is named, or of an index without tenants. Else throws. */
+  view(tenant: string | undefined): Index | TenantView {
+    if (tenant !== undefined) return this.tenant(tenant);
+    if (this.manifest.tenants) throw tenantRequired();
+    return this;
+  }
+
+  /** The tenants that have documents, in the order of their bytes. Throws INVALID_ARGUMENT. */
+  tenants(): TenantInfo[] {
+    this.checkOpen();
+    if (!this.manifest.tenants) throw noTenants();
+    return Array.from(this.tallies(), ([tenant, tally]) => ({ tenant, ...tally }));
+  }
+
+  /** Whether every document belongs to a tenant. */
+  get hasTenants(): boolean {
+    return this.manifest.tenants;
+  }
+
+  private async commitFor(
+    tenant: string | null,
+    changes: { add?: readonly IndexDocument[]; delete?: readonly string[] },
+  ): Promise<CommitResult> {
+    this.checkWritable();
     const { add = [], delete: remove = [] } = checkOptions<{
       add?: readonly IndexDocument[];
       delete?: readonly string[];
     }>('changes', changes, ['add', 'delete']);
-    const ids = [...new Set(checkArray('ids', remove).map((id, i) => checkId(`ids[${i}]`, id)))];
-    const preparing = prepareDocuments(checkArray('documents', add), this.dim);
-    return await this.queue.commit(
+    const ids = [
+      ...new Set(
+        checkArray('ids', remove).map((id, i) => storedId(tenant, checkId(`ids[${i}]`, id))),
+      ),
+    ];
+    const preparing = prepareDocuments(checkArray('documents', add), this.manifest, tenant);
+    const result = await this.queue.commit(
       preparing.then(({ prepared, repeats }) => ({
         add: prepared,
         delete: ids.filter((id) => !prepared.has(id)),
@@ -171,6 +229,7 @@ export class Index extends DocumentView {
         size: sizeOf(prepared, ids.length),
       })),
     );
+    return { ...result, unknownIds: result.unknownIds.map((id) => ownId(tenant, id)) };
   }
 
   /**
@@ -185,8 +244,7 @@ export class Index extends DocumentView {
 
   /** What the index holds now, to be read whatever is committed from here on; close it after use. */
   snapshot(): IndexSnapshot {
-    this.checkOpen();
-    return new IndexSnapshot(this.pin());
+    return this.snapshotOf(this.tenantInUse);
   }
 
   /**
@@ -262,6 +320,25 @@ export class Index extends DocumentView {
     return this.current;
   }
 
+  protected get tenantInUse(): null {
+    this.checkOpen();
+    if (this.manifest.tenants) throw tenantRequired();
+    return null;
+  }
+
+  /** What each tenant has in this generation, counted once. */
+  private tallies(): ReadonlyMap<string, NativeTally> {
+    const { snapshot } = this.generationInUse;
+    if (this.tallied?.snapshot !== snapshot) {
+      const rows = native(() => snapshot.tallyKeywords(0));
+      const tallies = new Map(
+        rows.map(({ keyword, documents, tokens }) => [keyword, { documents, tokens }]),
+      );
+      this.tallied = { snapshot, tallies };
+    }
+    return this.tallied.tallies;
+  }
+
   private get manifest(): Manifest {
     return this.current.manifest;
   }
@@ -288,6 +365,20 @@ export class Index extends DocumentView {
   /** The current generation, with a handle of its own to the data. */
   private pin(): Generation {
     return { ...this.current, snapshot: this.current.snapshot.share() };
+  }
+
+  private snapshotOf(tenant: string | null): IndexSnapshot {
+    this.checkOpen();
+    return new IndexSnapshot(this.pin(), tenant);
+  }
+
+  /** Which documents there are is known only when it is its turn. */
+  private async clear(tenant: string): Promise<CommitResult> {
+    return await this.queue.run(async () => {
+      const ids = storedIds(this.current, tenant);
+      const [result] = await this.write([{ add: new Map(), delete: ids, repeats: 0 }]);
+      return result as CommitResult;
+    });
   }
 
   private async write(group: readonly Changes[]): Promise<CommitResult[]> {

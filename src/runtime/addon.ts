@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
-import type { CodecName } from '../types.js';
+import type { CodecName, FieldType } from '../types.js';
 
 /** What a residual codec has learned: centroids, and the weights of what is left over. */
 export interface NativeCodebook {
@@ -38,6 +38,21 @@ export interface NativeQuery {
   readonly tokenCount: number;
   readonly dim: number;
   readonly bits: number;
+}
+
+/** What documents can be filtered by. */
+export type Field = { name: string; type: FieldType };
+
+/** The values of one field, document after document, `counts[i]` of each. */
+export type FieldColumn = Field & {
+  counts: Uint32Array;
+  values: readonly string[] | Float64Array | Uint8Array;
+};
+
+/** Which documents match; for any snapshot with its fields. */
+export interface NativeFilter {
+  /** Tells it from other objects without properties; not there at run time. */
+  readonly filter?: never;
 }
 
 /** Ends a task early, which then rejects with ABORTED; and says how far it is. */
@@ -99,6 +114,7 @@ export type SegmentStats = {
     documentTable: number;
     ids: number;
     idTable: number;
+    fields: number;
     records: number;
   };
 };
@@ -112,6 +128,9 @@ export type NativeRankings = {
   /** Per query: documents that were given up between two passes. */
   skipped: Uint32Array;
 };
+
+/** Live documents that have something in common, and their tokens. */
+export type NativeTally = { documents: number; tokens: number };
 
 export type NativeMatches = { documentTokens: Uint32Array; contributions: Float32Array };
 
@@ -152,7 +171,22 @@ export interface NativeSnapshot {
     k: number,
     earlyExit: boolean,
     limits?: TaskLimits,
+    filter?: NativeFilter,
   ): Promise<{ refs: Uint32Array; scores: Float32Array; skipped: number }>;
+  /** 1 for each ref that matches, 0 for others and for UNKNOWN_REF. */
+  match(filter: NativeFilter, refs: Uint32Array): Uint8Array;
+  /**
+   * Up to `count` matching refs from `from` on, ascending, and where to go on; null at the end. Fewer,
+   * or none, where a few ten thousand documents have been looked at.
+   */
+  matching(
+    filter: NativeFilter,
+    from: number,
+    count: number,
+  ): { refs: Uint32Array; next: number | null };
+  countMatching(filter: NativeFilter, limits?: TaskLimits): Promise<number>;
+  /** By keyword of that field, in the order of their bytes. */
+  tallyKeywords(field: number): (NativeTally & { keyword: string })[];
   explain(query: NativeQuery, ref: number): NativeMatches;
   ids(refs: Uint32Array): string[];
   /** A copy of the record, or of its first `limit` bytes. */
@@ -180,6 +214,13 @@ export interface Addon {
   crc32c(bytes: Uint8Array): number;
   readonly Query: new (vectors: Float32Array, dim: number, bits: number) => NativeQuery;
   readonly Cancel: new () => NativeCancel;
+  /** `ops` is a tree as native/index/filter.h has it. */
+  readonly Filter: new (
+    fields: readonly Field[],
+    ops: Uint32Array,
+    numbers: Float64Array,
+    keywords: readonly string[],
+  ) => NativeFilter;
   scoreVectors(
     query: NativeQuery,
     format: VectorFormat,
@@ -201,6 +242,7 @@ export interface Addon {
     ids: readonly string[],
     vectors: readonly Float32Array[],
     records: readonly Uint8Array[],
+    fields?: readonly FieldColumn[],
   ): Promise<SegmentSummary & { clippedByDocument: Uint32Array }>;
   /** Rejects as writeSegment would. */
   checkDocuments(
@@ -265,7 +307,8 @@ export interface Addon {
   lockIndex(path: string): NativeLock;
   openSnapshot(
     directory: string,
-    format: VectorFormat & ReadOptions & { segments: readonly SegmentEntry[] },
+    format: VectorFormat &
+      ReadOptions & { segments: readonly SegmentEntry[]; fields?: readonly Field[] },
     previous: NativeSnapshot | null,
   ): Promise<NativeSnapshot>;
 }

@@ -140,6 +140,7 @@ test('unknown ids score NaN and are named, in the order they came', async () => 
   expect(index.score(query, ['x'])).toEqual({
     scores: Float32Array.of(Number.NaN),
     unknownIds: ['x'],
+    excludedIds: [],
   });
   await index.add(documents(3));
   const { scores, unknownIds } = index.score(query, ['nope', 'doc-1', 'x'.repeat(600), 'doc-2']);
