@@ -38,6 +38,8 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
   struct Job {
     std::string path;
     VectorFormat format;
+    std::vector<FloatDocuments::Document> documents;
+    GivenFields fields;
     std::unique_ptr<FloatDocuments> source;
     SegmentSummary summary;
   };
@@ -65,8 +67,7 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
                                       kMaxIdBytes));
     }
   }
-  std::unique_ptr<FieldsWriter> fields;
-  if (!ToFieldValues(info[5], count, &fields)) return env.Undefined();
+  if (!job->fields.Read(info[5], count)) return env.Undefined();
   Napi::Array anchor = Napi::Array::New(env);
   if (!Gather(vectors, count, anchor, 0) || !Gather(records, count, anchor, count)) {
     return env.Undefined();
@@ -78,11 +79,12 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
       return env.Undefined();
     }
   }
-  job->source =
-      std::make_unique<FloatDocuments>(job->format, std::move(documents), std::move(*fields));
+  job->documents = std::move(documents);
   return StartTask(
       env,
       [job] {
+        job->source = std::make_unique<FloatDocuments>(job->format, std::move(job->documents),
+                                                       job->fields.Write());
         Status status = job->source->Validate();
         return status.ok() ? WriteSegment(job->path, job->format, *job->source, &job->summary)
                            : status;
