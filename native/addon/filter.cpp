@@ -14,18 +14,10 @@ bool Refuse(Napi::Env env, const Status& status) {
   return false;
 }
 
-// What a caller gave for one field, copied: what is checked is what is used.
-struct FieldValues {
-  std::vector<uint32_t> counts;
-  std::vector<std::string> keywords;
-  std::vector<double> numbers;
-  std::vector<uint8_t> booleans;
+}  // namespace
 
-  size_t size() const { return keywords.size() + numbers.size() + booleans.size(); }
-};
-
-bool ToValues(const Napi::Value& value, const Field& field, uint32_t documents,
-              FieldValues* values) {
+bool GivenFields::ReadField(const Napi::Value& value, const Field& field, uint32_t documents,
+                            Values* values) {
   const Napi::Env env = value.Env();
   const Napi::Object object = value.As<Napi::Object>();
   const Napi::Value counts = PropertyOf(object, "counts"), given = PropertyOf(object, "values");
@@ -68,8 +60,6 @@ bool ToValues(const Napi::Value& value, const Field& field, uint32_t documents,
                                    field.name.c_str(), documents, values->size()));
 }
 
-}  // namespace
-
 FilterObject::FilterObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<FilterObject>(info) {
   const Napi::Env env = info.Env();
   std::vector<Field> fields;
@@ -111,41 +101,40 @@ bool ToFilter(const Napi::Value& value, std::shared_ptr<const Filter>* filter) {
   return true;
 }
 
-bool ToFieldValues(const Napi::Value& value, uint32_t documents,
-                   std::unique_ptr<FieldsWriter>* writer) {
-  std::vector<Field> fields;
-  if (value.IsUndefined()) {
-    *writer = std::make_unique<FieldsWriter>(fields);
-    return true;
-  }
-  if (!ToFields(value, &fields)) return false;
+bool GivenFields::Read(const Napi::Value& value, uint32_t documents) {
+  documents_ = documents;
+  if (value.IsUndefined()) return true;
+  if (!ToFields(value, &fields_)) return false;
   const Napi::Array list = value.As<Napi::Array>();
-  std::vector<FieldValues> columns(fields.size());
-  for (uint32_t i = 0; i < fields.size(); i++) {
+  values_.resize(fields_.size());
+  for (uint32_t i = 0; i < fields_.size(); i++) {
     const Napi::HandleScope scope(value.Env());
     const Napi::Value entry = PropertyOf(list, i);
     if (value.Env().IsExceptionPending()) return false;
     if (!entry.IsObject()) {
       return Refuse(value.Env(), Status::Error("INVALID_ARGUMENT", "fields must hold objects."));
     }
-    if (!ToValues(entry, fields[i], documents, &columns[i])) return false;
+    if (!ReadField(entry, fields_[i], documents, &values_[i])) return false;
   }
-  auto made = std::make_unique<FieldsWriter>(fields);
-  std::vector<size_t> next(fields.size());
-  for (uint32_t document = 0; document < documents; document++) {
-    for (size_t i = 0; i < fields.size(); i++) {
-      const FieldValues& values = columns[i];
+  return true;
+}
+
+FieldsWriter GivenFields::Write() const {
+  FieldsWriter writer(fields_);
+  std::vector<size_t> next(fields_.size());
+  for (uint32_t document = 0; document < documents_; document++) {
+    for (size_t i = 0; i < fields_.size(); i++) {
+      const Values& values = values_[i];
+      const FieldType type = fields_[i].type;
       for (uint32_t n = 0; n < values.counts[document]; n++, next[i]++) {
-        if (fields[i].type == FieldType::kKeyword) made->AddKeyword(i, values.keywords[next[i]]);
-        if (fields[i].type == FieldType::kNumber) made->AddNumber(i, values.numbers[next[i]]);
-        if (fields[i].type == FieldType::kBoolean)
-          made->AddBoolean(i, values.booleans[next[i]] != 0);
+        if (type == FieldType::kKeyword) writer.AddKeyword(i, values.keywords[next[i]]);
+        if (type == FieldType::kNumber) writer.AddNumber(i, values.numbers[next[i]]);
+        if (type == FieldType::kBoolean) writer.AddBoolean(i, values.booleans[next[i]] != 0);
       }
     }
-    made->EndDocument();
+    writer.EndDocument();
   }
-  *writer = std::move(made);
-  return true;
+  return writer;
 }
 
 void ExportFilter(Napi::Env env, Napi::Object exports) {

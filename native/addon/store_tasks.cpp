@@ -115,6 +115,8 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
   struct Job {
     std::string path;
     VectorFormat format;
+    std::vector<FloatDocuments::Document> documents;
+    GivenFields fields;
     std::unique_ptr<FloatDocuments> source;
     SegmentSummary summary;
   };
@@ -133,8 +135,7 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
                                "have %u, %u and %u.",
                                count, vectors.Length(), records.Length()));
   }
-  std::unique_ptr<FieldsWriter> fields;
-  if (!ToFieldValues(info[5], count, &fields)) return env.Undefined();
+  if (!job->fields.Read(info[5], count)) return env.Undefined();
   std::vector<FloatDocuments::Document> documents;
   const Napi::Array anchor = Napi::Array::New(env);
   if (!ToDocuments(ids, vectors, anchor, &documents) || !Gather(records, count, anchor, count)) {
@@ -147,11 +148,12 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
       return env.Undefined();
     }
   }
-  job->source =
-      std::make_unique<FloatDocuments>(job->format, std::move(documents), std::move(*fields));
+  job->documents = std::move(documents);
   return StartTask(
       env,
       [job] {
+        job->source = std::make_unique<FloatDocuments>(job->format, std::move(job->documents),
+                                                       job->fields.Write());
         Status status = job->source->ValidateFirst();
         return status.ok() ? WriteSegment(job->path, job->format, *job->source, &job->summary)
                            : status;

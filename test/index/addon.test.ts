@@ -78,6 +78,9 @@ test('no function accepts what it was not made for', async () => {
   const training = { bits: 4, dim: DIM, centroids: 8, seed: 0 };
   const codebook = await addon.trainCodebook([unitVectors(seeded(4), 4096)], training);
   const codebookPath = join(directory, 'codebook');
+  const fields = [{ name: 'lang', type: 'keyword' }] as const;
+  const columns = [{ ...fields[0], counts: Uint32Array.of(1), values: ['en'] }];
+  const filter = new addon.Filter([], Uint32Array.of(1, 0, 0), new Float64Array(0), []);
   await addon.writeCodebook(codebookPath, codebook);
   // Each call with one argument replaced by every wrong value.
   const calls: [(...args: never[]) => unknown, unknown[]][] = [
@@ -87,6 +90,18 @@ test('no function accepts what it was not made for', async () => {
     [addon.explainVectors, [query, format, vectors]],
     [addon.writeSegment, [path, format, ['a'], [vectors], [record]]],
     [addon.checkDocuments, [format, ['a'], [vectors]]],
+    [addon.writeSegment, [path, format, ['a'], [vectors], [record], columns]],
+    [
+      (...args: never[]) => new addon.Filter(...(args as [never, never, never, never])),
+      [fields, Uint32Array.of(4, 0, 1), new Float64Array(0), ['en']],
+    ],
+    [(...args: never[]) => snapshot.match(...(args as [never, never])), [filter, refs]],
+    [(...args: never[]) => snapshot.matching(...(args as [never, never, never])), [filter, 0, 4]],
+    [(...args: never[]) => snapshot.countMatching(...(args as [never])), [filter]],
+    [
+      (...args: never[]) => snapshot.search(...(args as [never, never, never])),
+      [query, 2, true, undefined, filter],
+    ],
     [addon.mergeSegments, [path, snapshot, [0]]],
     [addon.buryDocuments, [directory, snapshot, refs, 7]],
     [addon.buryMerged, [path, snapshot, [0], snapshot]],
@@ -250,6 +265,56 @@ test('a getter that pulls a buffer away in the middle of a call changes nothing'
   });
   expect([...snapshot.find(closing)]).toEqual([0, 1]);
   expect((await refusal(() => snapshot.find(['d0']))).code).toBe('CLOSED');
+});
+
+test('columns and filters whose parts do not fit together are refused', async () => {
+  const path = join(temporaryDirectory(), 'x');
+  const write = (columns: unknown[]) =>
+    refusal(() =>
+      addon.writeSegment(
+        path,
+        format,
+        ['a', 'b'],
+        [unitVectors(seeded(1), 1), unitVectors(seeded(2), 1)],
+        [new Uint8Array(1), new Uint8Array(1)],
+        columns as never,
+      ),
+    );
+  const counts = Uint32Array.of(1, 1);
+  const wrong = [
+    [{ name: 'f', type: 'text', counts, values: ['a', 'b'] }],
+    [{ name: '', type: 'keyword', counts, values: ['a', 'b'] }],
+    [{ name: 'x'.repeat(65), type: 'keyword', counts, values: ['a', 'b'] }],
+    [{ name: 'f', type: 'keyword', counts, values: ['a'] }],
+    [{ name: 'f', type: 'keyword', counts: Uint32Array.of(2), values: ['a', 'b'] }],
+    [{ name: 'f', type: 'keyword', counts: Uint32Array.of(2 ** 32 - 1, 3), values: ['a', 'b'] }],
+    [{ name: 'f', type: 'keyword', counts, values: ['a', '\ud800'] }],
+    [{ name: 'f', type: 'keyword', counts, values: ['a', 'x'.repeat(513)] }],
+    [{ name: 'f', type: 'number', counts, values: Float64Array.of(1, Number.NaN) }],
+    [{ name: 'f', type: 'boolean', counts, values: Uint8Array.of(1) }],
+    Array.from({ length: 66 }, (_, i) => ({
+      name: `f${i}`,
+      type: 'keyword',
+      counts,
+      values: ['a', 'b'],
+    })),
+  ];
+  for (const columns of wrong) expect((await write(columns)).code).toBe('INVALID_ARGUMENT');
+  const fields = [{ name: 'f', type: 'keyword' }] as const;
+  const filter = (ops: number[], keywords: string[], numbers: number[] = []) =>
+    refusal(
+      () => new addon.Filter(fields, Uint32Array.from(ops), Float64Array.from(numbers), keywords),
+    );
+  for (const { code } of [
+    await filter([], []),
+    await filter([4, 0, 1], []),
+    await filter([4, 1, 1], ['a']),
+    await filter([5, 0, 1], [], [1]),
+    await filter([4, 0, 1], ['\ud800']),
+    await filter([1, 2 ** 32 - 1, 0], []),
+  ]) {
+    expect(code).toBe('INVALID_ARGUMENT');
+  }
 });
 
 test('a closed snapshot says so, and tasks under way keep their data', async () => {

@@ -209,6 +209,22 @@ test('every field of the manifest is checked, even under a right checksum', asyn
     { encoder: 'model' },
     { encoder: { fingerprint: 7, recipe: {} } },
     { encoder: { fingerprint: 'x', recipe: null } },
+    { fields: undefined },
+    { fields: null },
+    { fields: [null] },
+    { fields: [{ name: 'lang', type: 'text' }] },
+    { fields: [{ name: '$lang', type: 'keyword' }] },
+    { fields: [{ name: 'lang', type: 'keyword' }] }, // which no segment has
+    { fields: [{ name: 'lang', type: 'keyword', more: 1 }] },
+    {
+      fields: [
+        { name: 'b', type: 'keyword' },
+        { name: 'a', type: 'keyword' },
+      ],
+    },
+    { tenants: undefined },
+    { tenants: 1 },
+    { tenants: true },
     { segments: null },
     { segments: [null] },
     { segments: [segment, segment] },

@@ -27,7 +27,7 @@ async function idsOf(index: Index, filter: Filter): Promise<string[]> {
   return ids;
 }
 
-test('every way of asking gives what a plain evaluator says, for 1,500 random filters', async () => {
+test('every way of asking gives what a plain evaluator says, for 800 random filters', async () => {
   const random = seeded(3);
   const below = (limit: number) => Math.floor(random() * limit);
   const payloads = Array.from({ length: 300 }, () => randomPayload(below));
@@ -35,7 +35,7 @@ test('every way of asking gives what a plain evaluator says, for 1,500 random fi
   const all = payloads.map((_, i) => `d${i}`);
   const { hits: ranking } = await index.rank(query, all, { topK: 300 });
   let selective = 0;
-  for (let round = 0; round < 1500; round++) {
+  for (let round = 0; round < 800; round++) {
     const filter = randomFilter(below);
     const expected = all.filter((_, i) => matches(payloads[i], filter));
     if (expected.length > 0 && expected.length < 300) selective += 1;
@@ -68,7 +68,7 @@ test('every way of asking gives what a plain evaluator says, for 1,500 random fi
       candidates.map((id) => kept.has(id)),
     );
   }
-  expect(selective).toBeGreaterThan(500);
+  expect(selective).toBeGreaterThan(250);
 });
 
 test('fields survive upserts, deletes, merges, recode and another process', async () => {
