@@ -158,22 +158,74 @@ test('an index with segments to merge is merged when it is opened, before it clo
   expect((await refusal(() => reader.compact())).code).toBe('READ_ONLY');
 });
 
+const segment = (documents: number, dead = 0, tokenBytes = documents) => ({
+  documents,
+  dead,
+  tokenBytes,
+});
+
 test('what is too large is not merged in the background', () => {
-  const segment = (documents: number, dead = 0, tokenBytes = documents) => ({
-    documents,
-    dead,
-    tokenBytes,
-  });
   const eight = (documents: number, bytes?: number) =>
     Array.from({ length: 8 }, () => segment(documents, 0, bytes));
   expect(planMerge(eight(1))).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
   expect(planMerge(eight(1).slice(1))).toBeNull();
   expect(planMerge(eight(600_000))).toEqual([0, 1, 2, 3, 4, 5]);
   expect(planMerge(eight(3_000_000))).toBeNull();
+  expect(planMerge([...eight(3_000_000), segment(1)])).toBeNull();
   expect(planMerge(eight(1000, 2 ** 36))).toBeNull();
   expect(planMerge([segment(5_000_000), ...eight(1)])).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
   expect(planMerge([segment(10, 5)])).toBeNull();
   expect(planMerge([segment(10, 6)])).toEqual([0]);
   expect(planMerge([segment(20_000_000, 11_000_000)])).toBeNull();
   expect(planMerge([segment(7_000_000, 4_000_000)])).toEqual([0]);
+});
+
+test('segments stay few, and documents are seldom rewritten, whatever the sizes of commits', () => {
+  const random = seeded(7);
+  const sizes: Record<string, (i: number) => number> = {
+    single: () => 1,
+    alternating: (i) => (i % 2 === 0 ? 1 : 1000),
+    any: () => Math.ceil(8 ** (random() * 5)),
+    shrinking: (i) => Math.ceil(8 ** (5 - (i % 600) / 120)),
+    growing: (i) => Math.ceil(8 ** ((i % 600) / 120)),
+  };
+  for (const [name, sizeOf] of Object.entries(sizes)) {
+    let segments: ReturnType<typeof segment>[] = [];
+    let stored = 0;
+    let rewritten = 0;
+    for (let i = 0; i < 6000; i++) {
+      segments.push(segment(sizeOf(i)));
+      stored += segments.at(-1)?.documents ?? 0;
+      for (let plan = planMerge(segments); plan !== null; plan = planMerge(segments)) {
+        expect(plan, name).toEqual(plan.map((_, k) => (plan?.[0] as number) + k));
+        const documents = plan.reduce((sum, k) => sum + (segments[k]?.documents ?? 0), 0);
+        rewritten += documents;
+        segments = segments.toSpliced(plan[0] as number, plan.length, segment(documents));
+      }
+      expect(segments.length, name).toBeLessThanOrEqual(64);
+    }
+    expect(rewritten / stored, name).toBeLessThan(9);
+  }
+});
+
+test('documents keep the order in which they were stored, whenever they are merged', async () => {
+  const index = await Index.open(temporaryDirectory(), { dim: DIM, codec: 'f32' });
+  const random = seeded(9);
+  const expected: string[] = [];
+  let adding: Promise<unknown> = Promise.resolve();
+  for (let i = 0; i < 120; i++) {
+    const count = random() < 0.2 ? 30 : 1;
+    const ids = Array.from({ length: count }, (_, k) => `${i}.${k}`);
+    expected.push(...ids);
+    // Some wait and share a generation, some do not.
+    adding = index.add(ids.map((id) => document(id, 'text')));
+    if (random() < 0.5) await adding;
+  }
+  await adding;
+  await compacted(index);
+  const seen: string[] = [];
+  for await (const { id } of index.documents()) seen.push(id);
+  expect(seen).toEqual(expected);
+  expect(index.stats().compaction?.merges).toBeGreaterThan(0);
+  await index.close();
 });
