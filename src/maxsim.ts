@@ -2,6 +2,21 @@
 export { Engine } from './engine.js';
 export { MaxSimError, type MaxSimErrorCode } from './errors.js';
 export {
+  describeImport,
+  type ExportFormat,
+  type ExportOptions,
+  type ExportProgress,
+  type ExportResult,
+  exportIndex,
+  type ImportDescription,
+  type ImportFormat,
+  type ImportOptions,
+  type ImportProgress,
+  type ImportResult,
+  importInto,
+  type SourceOptions,
+} from './exchange/exchange.js';
+export {
   type CodecInfo,
   type CodecOption,
   Index,
