@@ -16,6 +16,7 @@ export {
   importInto,
   type SourceOptions,
 } from './exchange/exchange.js';
+export { type BackupOptions, type BackupResult, backupIndex } from './index/backup.js';
 export {
   type CodecInfo,
   type CodecOption,
