@@ -6,6 +6,7 @@ import { readPickle } from './pickle.js';
 import { readSmall, refused } from './source-file.js';
 
 const PLACES = 'plaid_ids_to_documents_ids';
+const REVERSE = 'documents_ids_to_plaid_ids';
 
 /** Null where there is no such map. A document that a map leaves out has been deleted. */
 export async function findIdMap(
@@ -17,11 +18,12 @@ export async function findIdMap(
   for (const folder of folders) {
     const file = join(folder, `${PLACES}.pkl`);
     if (await exists(file)) return { file, ids: await readMap(file) };
-    const database = join(folder, `${PLACES}.sqlite`);
-    if (await exists(database)) {
+    // Without its map a PyLate index would take plain numbers for ids, and keep what was deleted.
+    for (const other of [`${PLACES}.sqlite`, `${REVERSE}.sqlite`, `${REVERSE}.pkl`]) {
+      if (!(await exists(join(folder, other)))) continue;
       throw refused(
-        database,
-        'keeps the ids in a database of an older PyLate, which is not read here; give a list of ids',
+        folder,
+        `holds ${other} but no ${PLACES}.pkl, which is where PyLate's ids are read from; give a list of ids`,
       );
     }
   }

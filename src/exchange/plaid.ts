@@ -25,15 +25,16 @@ import {
 import { isTensor, readTorch } from './torch-file.js';
 import { checkDim, checkTokens, closeAll } from './vector-documents.js';
 
+/** Rows of a tensor, from row `from` on. */
+type Rows = { tensor: Tensor; from: number };
+
 /** A run of documents whose codes lie together. */
 type Chunk = {
   doclens: Float64Array;
-  tokens: number;
-  /** [tokens or more], from row `from` on. */
-  codes: Tensor;
-  /** [tokens or more, dim * nbits / 8], from row `from` on; where signs are stored, one bit a dim. */
-  residuals: Tensor;
-  from: number;
+  /** [tokens], each the number of a centroid. */
+  codes: Rows;
+  /** [tokens, dim * nbits / 8]; where signs are stored, one bit a dim. */
+  residuals: Rows;
 };
 
 type Plaid = {
@@ -108,7 +109,7 @@ export async function plaidSource(
             if (record === null || vectors.length === 0) skipped += 1;
             else yield { ...record, vectors };
           }
-          await closeAll([chunk.codes.file, chunk.residuals.file]);
+          await closeAll([chunk.codes.tensor.file, chunk.residuals.tensor.file]);
         }
         await names.end();
       },
@@ -268,63 +269,38 @@ async function openChunks(
   files: SourceFile[],
 ): Promise<Chunk[]> {
   const bytes = plaid.nbits === 0 ? Math.ceil(plaid.dim / 8) : (plaid.dim * plaid.nbits) / 8;
-  const open = async (path: string): Promise<Tensor> => {
-    if (torch) {
-      const { file, value } = await readTorch(path);
-      files.push(file);
-      if (!isTensor(value)) throw refused(path, 'holds no tensor where one is expected');
-      return value;
-    }
-    const file = await SourceFile.open(path);
-    files.push(file);
-    return await readNpy(file);
-  };
-  const merged = new Map<string, Tensor>();
-  const openMerged = async (name: string): Promise<Tensor> => {
-    const path = join(root, `merged_${name}.npy`);
-    const tensor = merged.get(path) ?? (await open(path));
-    merged.set(path, tensor);
-    return tensor;
-  };
-  const rows = {
-    codes: await manifest(root, 'codes'),
-    residuals: await manifest(root, 'residuals'),
-  };
+  const codes = new RowFiles(root, 'codes', torch, files);
+  const residuals = new RowFiles(root, 'residuals', torch, files);
   const chunks: Chunk[] = [];
   let tokens = 0;
+  let documents = 0;
   for (let i = 0; i < metadata.chunks; i++) {
-    const doclens = await readLengths(join(root, `doclens.${i}.json`));
-    for (const [d, length] of doclens.entries()) {
-      checkTokens(length, join(root, `doclens.${i}.json`), `document ${d}`);
-    }
+    const file = join(root, `doclens.${i}.json`);
+    const doclens = await readLengths(file);
+    for (const [d, length] of doclens.entries()) checkTokens(length, file, `document ${d}`);
     const count = doclens.reduce((a, b) => a + b, 0);
-    const ending = torch ? 'pt' : 'npy';
-    const paths = ['codes', 'residuals'].map((name) => join(root, `${i}.${name}.${ending}`));
-    const [codePath, residualPath] = paths as [string, string];
-    // fast-plaid from 1.7 on keeps a chunk's rows in the merged files alone.
-    const apart = torch || (await exists(codePath)) || (await exists(residualPath));
-    const chunk: Chunk = {
+    const chunk = {
       doclens,
-      tokens: count,
-      codes: apart ? await open(codePath) : await openMerged('codes'),
-      residuals: apart ? await open(residualPath) : await openMerged('residuals'),
-      from: apart ? 0 : tokens,
+      codes: await codes.chunk(
+        i,
+        count,
+        (tensor) => tensor.shape.length === 1 && isInteger(tensor),
+      ),
+      residuals: await residuals.chunk(
+        i,
+        count,
+        ({ shape, dtype }) => shape.length === 2 && shape[1] === bytes && dtype === 'U8',
+        bytes,
+      ),
     };
-    checkChunk(chunk, bytes, apart);
-    await closeAll([chunk.codes.file, chunk.residuals.file]);
-    for (const listed of apart ? [] : [rows.codes, rows.residuals]) {
-      if (listed === null || listed.rows[i] === count) continue;
-      throw refused(
-        listed.file,
-        `lists ${listed.rows[i]} rows of chunk ${i}, but doclens.${i}.json adds up to ${count}`,
-      );
-    }
+    // Read later, a chunk at a time.
+    await closeAll([chunk.codes.tensor.file, chunk.residuals.tensor.file]);
     chunks.push(chunk);
     tokens += count;
+    documents += doclens.length;
   }
-  const documents = chunks.reduce((sum, { doclens }) => sum + doclens.length, 0);
-  // ColBERT's updater leaves the count of what it deleted in place.
-  if (metadata.embeddings !== null && metadata.embeddings !== tokens && !torch) {
+  // ColBERT's updater leaves a count of its own there.
+  if (!torch && metadata.embeddings !== null && metadata.embeddings !== tokens) {
     throw refused(
       metadata.file,
       `says ${metadata.embeddings} tokens, but the doclens add up to ${tokens}`,
@@ -339,59 +315,99 @@ async function openChunks(
   return chunks;
 }
 
-/** fast-plaid's list of how many rows of each chunk are in a merged file; null where it has none. */
-async function manifest(
-  root: string,
-  name: string,
-): Promise<{ file: string; rows: (number | null)[] } | null> {
-  const file = join(root, `merged_${name}.manifest.json`);
-  if (!(await exists(file))) return null;
-  const value = await readJson(file);
-  if (!isObject(value)) throw refused(file, 'holds no JSON object');
-  const rows: (number | null)[] = [];
-  for (const [key, entry] of Object.entries(value)) {
-    const chunk = /^(\d+)\./.exec(key)?.[1];
-    const count = isObject(entry) ? entry['rows'] : undefined;
-    if (chunk !== undefined && typeof count === 'number') rows[Number(chunk)] = count;
-  }
-  return { file, rows };
-}
+/**
+ * The files of codes or residuals: one a chunk. fast-plaid from 1.7 on moves chunks into one merged file,
+ * and keeps files of their own only for those that have changed since.
+ */
+class RowFiles {
+  private merged: { tensor: Tensor; rows: (number | null)[] | null } | undefined;
+  /** Rows of the merged file before the chunk at hand. */
+  private before = 0;
 
-function checkChunk(
-  { codes, residuals, tokens, from }: Chunk,
-  bytes: number,
-  exact: boolean,
-): void {
-  const end = from + tokens;
-  const rowsOf = ({ shape }: Tensor): number => shape[0] as number;
-  const fits = (tensor: Tensor): boolean =>
-    exact ? rowsOf(tensor) === end : rowsOf(tensor) >= end;
-  if (codes.shape.length !== 1 || !isInteger(codes) || !fits(codes)) {
+  constructor(
+    private readonly root: string,
+    private readonly name: 'codes' | 'residuals',
+    private readonly torch: boolean,
+    private readonly files: SourceFile[],
+  ) {}
+
+  async chunk(
+    i: number,
+    count: number,
+    fits: (tensor: Tensor) => boolean,
+    width?: number,
+  ): Promise<Rows> {
+    const path = join(this.root, `${i}.${this.name}.${this.torch ? 'pt' : 'npy'}`);
+    const apart = this.torch || (await exists(path)) || !(await exists(this.mergedPath));
+    const { tensor, from } = apart
+      ? { tensor: await this.open(path), from: 0 }
+      : await this.inMerged(i, count);
+    if (apart) this.before += (await this.manifest())?.[i] ?? count;
+    const rows = tensor.shape[0] as number;
+    // Behind the last chunk the merged file has rows of padding.
+    if (fits(tensor) && (apart ? rows === count : rows >= from + count)) return { tensor, from };
+    const expected = width === undefined ? `[${from + count}]` : `U8 [${from + count}, ${width}]`;
     throw refused(
-      codes.file.path,
-      `holds ${codes.dtype} ${shapeName(codes)}, expected ${exact ? '' : 'at least '}${end} whole numbers: as many as the doclens add up to`,
+      tensor.file.path,
+      `holds ${tensor.dtype} ${shapeName(tensor)}, but by doclens.${i}.json it must be ${expected}${apart ? '' : ' or longer'}`,
     );
   }
-  const width = residuals.shape[1];
-  if (
-    residuals.shape.length !== 2 ||
-    residuals.dtype !== 'U8' ||
-    width !== bytes ||
-    !fits(residuals)
-  ) {
-    throw refused(
-      residuals.file.path,
-      `holds ${residuals.dtype} ${shapeName(residuals)}, expected U8 [${end}${exact ? '' : ' or more'}, ${bytes}]`,
-    );
+
+  private async inMerged(i: number, count: number): Promise<Rows> {
+    const listed = await this.manifest();
+    const rows = listed === null ? count : (listed[i] ?? null);
+    if (rows !== count) {
+      throw refused(
+        join(this.root, `merged_${this.name}.manifest.json`),
+        `lists ${rows ?? 'no'} rows of chunk ${i}, but doclens.${i}.json adds up to ${count}`,
+      );
+    }
+    const from = this.before;
+    this.before += count;
+    this.merged ??= { tensor: await this.open(this.mergedPath), rows: listed };
+    return { tensor: this.merged.tensor, from };
+  }
+
+  /** How many rows of each chunk are in the merged file; null where nothing says so. */
+  private async manifest(): Promise<(number | null)[] | null> {
+    if (this.merged !== undefined) return this.merged.rows;
+    const file = join(this.root, `merged_${this.name}.manifest.json`);
+    if (!(await exists(file))) return null;
+    const value = await readJson(file);
+    if (!isObject(value)) throw refused(file, 'holds no JSON object');
+    const rows: (number | null)[] = [];
+    for (const [key, entry] of Object.entries(value)) {
+      const chunk = /^(\d+)\./.exec(key)?.[1];
+      const count = isObject(entry) ? entry['rows'] : undefined;
+      if (chunk !== undefined && typeof count === 'number') rows[Number(chunk)] = count;
+    }
+    return rows;
+  }
+
+  private async open(path: string): Promise<Tensor> {
+    if (this.torch) {
+      const { file, value } = await readTorch(path);
+      this.files.push(file);
+      if (!isTensor(value)) throw refused(path, 'holds no tensor where one is expected');
+      return value;
+    }
+    const file = await SourceFile.open(path);
+    this.files.push(file);
+    return await readNpy(file);
+  }
+
+  private get mergedPath(): string {
+    return join(this.root, `merged_${this.name}.npy`);
   }
 }
 
 /** The vectors of each document of a chunk; of a deleted one none. */
 async function* readChunk(plaid: Plaid, chunk: Chunk): AsyncGenerator<Float32Array> {
-  const codeBytes = ITEM_BYTES[chunk.codes.dtype];
-  const rowBytes = chunk.residuals.shape[1] as number;
-  const codes = new TensorStream(chunk.codes, chunk.from * codeBytes);
-  const residuals = new TensorStream(chunk.residuals, chunk.from * rowBytes);
+  const { dtype } = chunk.codes.tensor;
+  const codeBytes = ITEM_BYTES[dtype];
+  const rowBytes = chunk.residuals.tensor.shape[1] as number;
+  const codes = new TensorStream(chunk.codes.tensor, chunk.codes.from * codeBytes);
+  const residuals = new TensorStream(chunk.residuals.tensor, chunk.residuals.from * rowBytes);
   const { dim } = plaid;
   const { doclens } = chunk;
   for (let first = 0; first < doclens.length; ) {
@@ -400,8 +416,8 @@ async function* readChunk(plaid: Plaid, chunk: Chunk): AsyncGenerator<Float32Arr
     // Documents are decoded in runs: a call for each short one would cost more than its decoding.
     do count += doclens[last++] as number;
     while (last < doclens.length && count + (doclens[last] as number) <= WANTED_TOKENS);
-    const ids = toIntegers(await codes.take(count * codeBytes), chunk.codes.dtype);
-    const vectors = decode(plaid, ids, await residuals.take(count * rowBytes), chunk.codes);
+    const ids = toIntegers(await codes.take(count * codeBytes), dtype);
+    const vectors = decode(plaid, ids, await residuals.take(count * rowBytes), chunk.codes.tensor);
     let row = 0;
     for (; first < last; first++) {
       const tokens = doclens[first] as number;
