@@ -50,8 +50,9 @@ const DEFAULT_SHARD_BYTES = 2 ** 32;
 const SLICE_MS = 4;
 
 /**
- * Writes the newest generation of an index, whatever is committed meanwhile. The files appear when they
- * are complete and durable, or not at all; a document at a time is held.
+ * Writes the newest generation of an index, or of the one in a directory, whatever is committed
+ * meanwhile. The files appear when they are complete and durable, or not at all; a document at a time is
+ * held.
  *
  * Throws INVALID_ARGUMENT where a file is there already, ABORTED, IO_ERROR; VECTOR_OUT_OF_RANGE where
  * f16 cannot hold a value.
@@ -60,7 +61,7 @@ const SLICE_MS = 4;
  * await exportIndex(index, './index.safetensors')
  */
 export async function exportIndex(
-  index: Index,
+  index: Index | string,
   path: string,
   options?: ExportOptions,
 ): Promise<ExportResult> {
@@ -97,7 +98,8 @@ export async function exportIndex(
     throw invalid('path', 'a name that ends in .safetensors', path);
   }
   // A reader of its own: documents and their vectors must be of one generation.
-  await using reader = await Index.open(index.directory, { mode: 'read' });
+  const directory = typeof index === 'string' ? index : index.directory;
+  await using reader = await Index.open(directory, { mode: 'read' });
   const staged = new StagedFiles(overwrite);
   const writer =
     format === 'jsonl'

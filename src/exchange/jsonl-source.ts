@@ -114,6 +114,7 @@ function fromBase64(text: string, dim: number, place: string): Float32Array {
 }
 
 function fromRows(value: unknown, dim: number, place: string): Float32Array {
+  if (value === undefined || value === null) throw refused(place, 'has no vectors');
   if (!Array.isArray(value)) {
     throw refused(place, `has vectors that are ${show(value)}, expected rows of ${dim} numbers`);
   }

@@ -20,9 +20,9 @@ import {
 } from './tensor.js';
 import { blockSource, closeAll, namedSource, toLengths } from './vector-documents.js';
 
-/** The sidecar of "x.safetensors", and of its shards "x-00001-of-00003.safetensors". */
+/** "x.documents.jsonl": the sidecar of "x.safetensors", and of its shards "x-00001-of-00003.safetensors". */
 export function sidecarOf(path: string): string {
-  return `${path.replace(/(-\d{5}-of-\d{5})?\.safetensors$/i, '')}.jsonl`;
+  return `${path.replace(/(-\d{5}-of-\d{5})?\.safetensors$/i, '')}.documents.jsonl`;
 }
 
 export async function safetensorsSource(
