@@ -118,7 +118,7 @@ def pylate_stanford(folder):
     write(folder, version("pylate"), ids, decoded)
 
 
-def fast_plaid(folder, nbits=4):
+def fast_plaid(folder, nbits=4, staged=False):
     """With documents added and deleted after the index was made."""
     from fast_plaid import search
 
@@ -127,12 +127,27 @@ def fast_plaid(folder, nbits=4):
     index = search.FastPlaid(index=path, device="cpu")
     index.create(documents_embeddings=documents[:30], nbits=nbits, batch_size=12, start_from_scratch=0)
     index.update(documents_embeddings=documents[30:], start_from_scratch=0)
-    index.delete([4, 25])
+    deleted = [14, 25]
+    if staged:
+        # As a crash within delete leaves it: changed chunks in files of their own, the others merged.
+        from fast_plaid import fast_plaid_rust
+        from fast_plaid.search import storage
+
+        chunks = json.loads(Path(path, "metadata.json").read_text())["num_chunks"]
+        storage.materialize_shards(path, chunks, "codes")
+        storage.materialize_shards(path, chunks, "residuals", list(range(1, chunks)))
+        fast_plaid_rust.delete(index=path, torch_path=index.torch_path, device="cpu", subset=deleted)
+        shutil.copytree(path, "staged")
+    else:
+        index.delete(deleted)
     index.close() if hasattr(index, "close") else None
     index = search.FastPlaid(index=path, device="cpu")
     count = len(documents) - 2
     decoded = [d.float().numpy() for d in index.get_embeddings(list(range(count)))]
     write(folder, version("fast-plaid"), [str(i) for i in range(count)], decoded)
+    if staged:
+        shutil.rmtree(path)
+        os.rename("staged", path)
 
 
 def pylate(folder):
@@ -161,6 +176,7 @@ SAMPLES = {
     "pylate-stanford": pylate_stanford,
     "fast-plaid": fast_plaid,
     "fast-plaid-2bit": lambda folder: fast_plaid(folder, nbits=2),
+    "fast-plaid-staged": lambda folder: fast_plaid(folder, staged=True),
     "fast-plaid-1.4": fast_plaid,
     "pylate": pylate,
 }
