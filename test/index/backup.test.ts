@@ -4,15 +4,17 @@ import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import { backupIndex, Index } from '../../dist/maxsim.js';
 import { DIM, refusal, seeded, temporaryDirectory, unitVectors } from './fixtures.js';
 
@@ -94,6 +96,23 @@ it('a broken index gives no backup', async () => {
   const short = await refusal(() => backupIndex(join(root, 'index'), join(root, 'b')));
   expect(short.code).toBe('CORRUPT_INDEX');
   expect(existsSync(join(root, 'b'))).toBe(false);
+});
+
+// Another file system, where this machine has one: there links are impossible.
+const ELSEWHERE = '/dev/shm';
+const elsewhere = existsSync(ELSEWHERE) && statSync(ELSEWHERE).dev !== statSync(tmpdir()).dev;
+
+it.skipIf(!elsewhere)('files are copied to another file system', async () => {
+  const root = temporaryDirectory();
+  const index = await makeIndex(join(root, 'index'));
+  const target = mkdtempSync(join(ELSEWHERE, 'maxsim-test-'));
+  onTestFinished(() => rmSync(target, { recursive: true, force: true }));
+  const result = await backupIndex(join(root, 'index'), target);
+  expect(result).toMatchObject({ documents: 29, copiedFiles: result.files - 1 });
+  expect(readdirSync(target)).toHaveLength(result.files);
+  await using backup = await Index.open(target, { mode: 'read' });
+  expect(backup.vectors('d1-5')).toEqual(index.vectors('d1-5'));
+  await index.close();
 });
 
 it('an aborted backup leaves nothing', async () => {
