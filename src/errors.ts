@@ -18,7 +18,7 @@ export type MaxSimErrorCode =
   | 'MODEL_MISMATCH' // the index was made by another model, recipe, dim or codec
   | 'MODEL_NOT_FOUND' // no such model in the catalog or at the path
   | 'INVALID_MODEL' // a model folder that cannot be loaded
-  | 'INVALID_SOURCE' // a corpus, query or candidate file with a bad line
+  | 'INVALID_SOURCE' // a corpus, query, candidate or import file that is bad
   | 'DISK_FULL' // too little space for what is to be written
   | 'IO_ERROR' // the operating system refused
   | 'WORKER_FAILED' // an encoder thread died

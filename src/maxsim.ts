@@ -2,6 +2,22 @@
 export { Engine } from './engine.js';
 export { MaxSimError, type MaxSimErrorCode } from './errors.js';
 export {
+  describeImport,
+  type ExportFormat,
+  type ExportOptions,
+  type ExportProgress,
+  type ExportResult,
+  exportIndex,
+  type ImportDescription,
+  type ImportFormat,
+  type ImportOptions,
+  type ImportProgress,
+  type ImportResult,
+  importInto,
+  type SourceOptions,
+} from './exchange/exchange.js';
+export { type BackupOptions, type BackupResult, backupIndex } from './index/backup.js';
+export {
   type CodecInfo,
   type CodecOption,
   type CompactionStats,

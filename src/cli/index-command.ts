@@ -158,7 +158,7 @@ async function runIndex(
  * A residual codec learns from all documents, so they are stored as f16 until the last one is there:
  * the codec to index with.
  */
-async function whileIndexing(directory: string, codec: CodecName): Promise<CodecName> {
+export async function whileIndexing(directory: string, codec: CodecName): Promise<CodecName> {
   if (codec !== 'r4' && codec !== 'r2' && codec !== 'r1') return codec;
   try {
     await using index = await Index.open(directory, { mode: 'read' });

@@ -6,9 +6,12 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { MaxSimError } from '../maxsim.js';
+import { addBackupCommand } from './backup.js';
 import { addCalibrateCommand } from './calibrate.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
+import { addExportCommand } from './export.js';
+import { addImportCommand } from './import.js';
 import { addIndexCommand } from './index-command.js';
 import { addInspectCommand } from './inspect.js';
 import { paintError } from './output.js';
@@ -35,6 +38,9 @@ function createProgram(): Command {
   addRerankCommand(program);
   addRecodeCommand(program);
   addInspectCommand(program);
+  addExportCommand(program);
+  addImportCommand(program);
+  addBackupCommand(program);
   addCalibrateCommand(program);
   addDoctorCommand(program);
   addDemoCommand(program);
