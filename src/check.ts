@@ -42,6 +42,11 @@ export function checkBoolean(name: string, value: unknown): boolean {
   return value;
 }
 
+export function checkOneOf(name: string, value: unknown, choices: readonly string[]): string {
+  if (typeof value === 'string' && choices.includes(value)) return value;
+  throw invalid(name, `one of ${choices.join(', ')}`, value);
+}
+
 export function checkString(name: string, value: unknown): string {
   if (typeof value !== 'string') throw invalid(name, 'a string', value);
   return value;

@@ -32,7 +32,9 @@ struct TrainingJob {
     }
     std::vector<uint32_t> all(snapshot->segments().size());
     std::iota(all.begin(), all.end(), 0);
-    return TrainCodebook(LiveDocuments(snapshot, all), options, &codebook);
+    const LiveDocuments documents(snapshot, all);
+    const Status status = TrainCodebook(documents, options, &codebook);
+    return status.ok() ? documents.status() : status;
   }
 };
 

@@ -54,19 +54,47 @@ bool ToSegmentSpec(const Napi::Value& value, SegmentSpec* spec) {
                    static_cast<double>(spec->documents), &spec->dead_count);
 }
 
-// (directory, { codec, scale, dim, segments }, previous | null) -> Promise<Snapshot>
+// How the files of a snapshot are read: { verify?: 'on-use' | 'at-open', memory?: 'mapped' |
+// 'populated' | 'huge-pages' }.
+bool ToReadOptions(const Napi::Object& spec, ReadOptions* options) {
+  const Napi::Env env = spec.Env();
+  std::string verify = "on-use", memory = "mapped";
+  const Napi::Value given_verify = PropertyOf(spec, "verify");
+  const Napi::Value given_memory = PropertyOf(spec, "memory");
+  if (env.IsExceptionPending() ||
+      (!given_verify.IsUndefined() && !ToText(given_verify, "verify", &verify)) ||
+      (!given_memory.IsUndefined() && !ToText(given_memory, "memory", &memory))) {
+    return false;
+  }
+  if ((verify != "on-use" && verify != "at-open") ||
+      (memory != "mapped" && memory != "populated" && memory != "huge-pages")) {
+    Throw(env, Status::Error("INVALID_ARGUMENT",
+                             "verify must be on-use or at-open, and memory mapped, populated or "
+                             "huge-pages."));
+    return false;
+  }
+  if (verify == "at-open") options->verify = ReadOptions::Verify::kAtOpen;
+  if (memory == "populated") options->memory = ReadOptions::Memory::kPopulated;
+  if (memory == "huge-pages") options->memory = ReadOptions::Memory::kHugePages;
+  return true;
+}
+
+// (directory, { codec, scale, dim, segments, verify?, memory? }, previous | null)
+// -> Promise<Snapshot>
 Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
     std::string directory;
     VectorFormat format;
+    ReadOptions options;
     std::vector<SegmentSpec> segments;
     std::shared_ptr<const Snapshot> previous, snapshot;
   };
   auto job = std::make_shared<Job>();
   Napi::Array segments;
   if (!ToText(info[0], "directory", &job->directory) || !ToFormat(info[1], &job->format) ||
-      !ToArray(PropertyOf(info[1].As<Napi::Object>(), "segments"), "segments", &segments)) {
+      !ToArray(PropertyOf(info[1].As<Napi::Object>(), "segments"), "segments", &segments) ||
+      !ToReadOptions(info[1].As<Napi::Object>(), &job->options)) {
     return env.Undefined();
   }
   if (!info[2].IsNull() && !info[2].IsUndefined() && !ToSnapshot(info[2], &job->previous)) {
@@ -83,7 +111,7 @@ Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
       env,
       [job] {
         bool missing = false;
-        Status status = Snapshot::Open(job->directory, job->format, job->segments,
+        Status status = Snapshot::Open(job->directory, job->format, job->segments, job->options,
                                        job->previous.get(), &job->snapshot, &missing);
         job->previous.reset();
         // Not an IO_ERROR: the manifest says that the file is there.
@@ -227,7 +255,9 @@ Napi::Value SnapshotObject::Record(const Napi::CallbackInfo& info) {
   if (!snapshot->Locate(static_cast<uint32_t>(ref), &segment, &ordinal)) {
     return Throw(env, NotLive(0, static_cast<uint32_t>(ref)));
   }
-  const std::span<const uint8_t> record = segment->reader->Record(ordinal);
+  std::span<const uint8_t> record;
+  const Status status = segment->reader->Record(ordinal, &record);
+  if (!status.ok()) return Throw(env, status);
   return Napi::Buffer<uint8_t>::Copy(env, record.data(),
                                      static_cast<size_t>(std::min<uint64_t>(limit, record.size())));
 }
@@ -235,12 +265,14 @@ Napi::Value SnapshotObject::Record(const Napi::CallbackInfo& info) {
 Napi::Value SnapshotObject::TokenCounts(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::vector<uint32_t> refs;
-  std::vector<MaxsimDocument> documents;
   const Snapshot* snapshot = Get(env);
   if (snapshot == nullptr || !ToRefs(info[0], &refs)) return env.Undefined();
-  const Status status = snapshot->Resolve(refs, &documents);
-  if (!status.ok()) return Throw(env, status);
-  for (size_t i = 0; i < refs.size(); i++) refs[i] = documents[i].token_count;
+  for (size_t i = 0; i < refs.size(); i++) {
+    const Snapshot::Segment* segment;
+    uint32_t ordinal;
+    if (!snapshot->Locate(refs[i], &segment, &ordinal)) return Throw(env, NotLive(i, refs[i]));
+    refs[i] = segment->reader->TokenCount(ordinal);
+  }
   return FromUint32s(env, refs);
 }
 

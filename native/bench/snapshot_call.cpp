@@ -55,7 +55,7 @@ bool AddSnapshotCalls(const Data& data, const IndexSpec& spec, Measurements* mea
   std::shared_ptr<const Snapshot> snapshot;
   bool missing = false;
   const Status status =
-      Snapshot::Open(spec.directory, format, {&segment, 1}, nullptr, &snapshot, &missing);
+      Snapshot::Open(spec.directory, format, {&segment, 1}, {}, nullptr, &snapshot, &missing);
   if (!status.ok()) {
     std::fprintf(stderr, "%s\n", status.message().c_str());
     return false;

@@ -236,7 +236,11 @@ Status Snapshot::Search(const PreparedQuery& query, const RankOptions& options,
       size_t filled = 0;
       for (; ordinal < range.end && filled < kRankChunk; ordinal++) {
         if (segment.IsDead(ordinal)) continue;
-        documents[filled] = segment.reader->Document(ordinal);
+        const Status found = segment.reader->Tokens(ordinal, &documents[filled]);
+        if (!found.ok()) {
+          failure.Note(found);
+          return;
+        }
         refs[filled++] = segment.base + ordinal;
       }
       slice.Rank(documents, refs, filled);

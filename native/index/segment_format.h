@@ -6,10 +6,11 @@
 //   ids             UTF-8, back to back
 //   id table        u32[slots]: open addressing, linear probing; a slot holds ordinal + 1, or 0
 //   records         opaque bytes, back to back
+//   header          the same again, for whoever has to save what is left of a damaged file
 //
 // The layout is canonical: sections stand in this order, each at the next multiple of 64, blocks
 // and strings follow each other without gaps (token blocks at the next multiple of 64), padding is
-// zero and the file ends with its last section. So every byte has exactly one right value or a
+// zero and the file ends with the second header. So every byte has exactly one right value or a
 // checksum. Little-endian throughout.
 #ifndef MAXSIM_INDEX_SEGMENT_FORMAT_H_
 #define MAXSIM_INDEX_SEGMENT_FORMAT_H_
@@ -40,7 +41,7 @@ inline constexpr const char* kSectionNames[kSectionCount] = {"tokens", "document
 struct SectionEntry {
   uint64_t offset;  // from the start of the file, multiple of 64
   uint64_t size;    // without the padding that follows
-  uint32_t crc32c;  // of those bytes
+  uint32_t crc32c;  // of those bytes; 0 for tokens and records: their parts have their own
   uint32_t reserved;
 };
 
@@ -64,16 +65,24 @@ struct SegmentHeader {
   uint32_t crc32c;  // of the 252 bytes before it
 };
 
+// 32 bytes: a document of a few tokens should not cost more beside its tokens than it must.
 struct DocumentEntry {
-  uint64_t tokens_offset;  // within the tokens section, multiple of 64
-  uint64_t record_offset;  // within the records section
-  uint64_t id_offset;      // within the ids section
-  uint32_t token_count;    // 1..65535
-  uint32_t tokens_crc32c;  // of token_count rows
+  uint64_t record;         // offset within the records section; from bit 48 on: the id's size
+  uint64_t id;             // offset within the ids section; from bit 48 on: tokens
+  uint32_t tokens_block;   // offset within the tokens section, in units of 64 bytes
+  uint32_t tokens_crc32c;  // of the token block, without padding after it
   uint32_t record_size;
-  uint32_t record_crc32c;
-  uint32_t id_size;  // 1..512
-  uint32_t reserved;
+  uint32_t record_crc32c;  // of the id, then the record: with tokens_crc32c it vouches for a
+                           // document when nothing else is whole any more
+
+  static constexpr int kShift = 48;
+  static constexpr uint64_t kOffset = (uint64_t{1} << kShift) - 1;
+
+  uint64_t tokens_offset() const { return uint64_t{tokens_block} * kAlignment; }
+  uint32_t token_count() const { return static_cast<uint32_t>(id >> kShift); }  // 1..65535
+  uint64_t id_offset() const { return id & kOffset; }
+  uint32_t id_size() const { return static_cast<uint32_t>(record >> kShift); }  // 1..512
+  uint64_t record_offset() const { return record & kOffset; }
 };
 
 static_assert(sizeof(SectionEntry) == 24 && std::is_trivially_copyable_v<SectionEntry>);
@@ -81,7 +90,7 @@ static_assert(sizeof(SegmentHeader) == 256 && std::is_trivially_copyable_v<Segme
 static_assert(offsetof(SegmentHeader, sections) == 64);
 static_assert(offsetof(SegmentHeader, longest) == 184);
 static_assert(offsetof(SegmentHeader, crc32c) == 252);
-static_assert(sizeof(DocumentEntry) == 48 && std::is_trivially_copyable_v<DocumentEntry>);
+static_assert(sizeof(DocumentEntry) == 32 && std::is_trivially_copyable_v<DocumentEntry>);
 
 // How the tokens of an index are stored, the same in every segment.
 struct VectorFormat {
@@ -95,6 +104,9 @@ struct VectorFormat {
            dim == other.dim && codebook_crc32c == other.codebook_crc32c;
   }
 };
+
+// What DocumentEntry::tokens_block can reach.
+inline constexpr uint64_t kMaxTokensSection = uint64_t{UINT32_MAX} * kAlignment;
 
 inline constexpr uint64_t AlignUp(uint64_t size) {
   return (size + (kAlignment - 1)) & ~(kAlignment - 1);

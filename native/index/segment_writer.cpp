@@ -20,11 +20,13 @@ class SectionStream {
     Status status = Pad();
     entry_ = &header_->sections[section];
     entry_->offset = file_->size();
+    // Their blocks have checksums of their own.
+    checked_ = section != kTokens && section != kRecords;
     return status;
   }
 
   Status Append(const void* data, size_t size) {
-    entry_->crc32c = Crc32c(data, size, entry_->crc32c);
+    if (checked_) entry_->crc32c = Crc32c(data, size, entry_->crc32c);
     entry_->size += size;
     return file_->Append(data, size);
   }
@@ -48,6 +50,7 @@ class SectionStream {
   DurableFile* file_;
   SegmentHeader* header_;
   SectionEntry* entry_ = nullptr;
+  bool checked_ = false;
 };
 
 Status WriteTokens(const VectorFormat& format, DocumentSource& source, SectionStream& stream,
@@ -56,23 +59,32 @@ Status WriteTokens(const VectorFormat& format, DocumentSource& source, SectionSt
   uint64_t offset = 0;
   for (size_t i = 0; i < entries.size(); i++) {
     DocumentEntry& entry = entries[i];
-    entry.token_count = source.TokenCount(i);
-    if (entry.token_count == 0 || entry.token_count > kMaxDocumentTokens) {
+    const uint32_t count = source.TokenCount(i);
+    if (count == 0 || count > kMaxDocumentTokens) {
       return Status::Error("INVALID_ARGUMENT", "document %zu has %u tokens, expected 1 to %zu.", i,
-                           entry.token_count, kMaxDocumentTokens);
+                           count, kMaxDocumentTokens);
     }
     // Blocks are aligned before, not after: the section ends with its last token.
     Status status = stream.AlignBlock();
     if (!status.ok()) return status;
     const std::span<const uint8_t> tokens = source.Tokens(i);
-    if (tokens.size() != entry.token_count * row_bytes) {
+    if (tokens.size() != count * row_bytes) {
+      status = source.status();
+      if (!status.ok()) return status;
       return Status::Error("INTERNAL", "document %zu has %zu token bytes, expected %zu.", i,
-                           tokens.size(), entry.token_count * row_bytes);
+                           tokens.size(), count * row_bytes);
     }
-    entry.tokens_offset = AlignUp(offset);
+    offset = AlignUp(offset);
+    if (offset + tokens.size() > kMaxTokensSection) {
+      return Status::Error("INVALID_ARGUMENT",
+                           "the tokens of one segment take more than %llu bytes.",
+                           static_cast<unsigned long long>(kMaxTokensSection));
+    }
+    entry.id |= uint64_t{count} << DocumentEntry::kShift;
+    entry.tokens_block = static_cast<uint32_t>(offset / kAlignment);
     entry.tokens_crc32c = Crc32c(tokens.data(), tokens.size());
-    offset = entry.tokens_offset + tokens.size();
-    *token_count += entry.token_count;
+    offset += tokens.size();
+    *token_count += count;
     status = stream.Append(tokens.data(), tokens.size());
     if (!status.ok()) return status;
   }
@@ -96,11 +108,10 @@ Status Measure(const DocumentSource& source, std::vector<DocumentEntry>& entries
                            "document %zu has a record of %zu bytes, at most %u fit.", i,
                            record.size(), UINT32_MAX);
     }
-    entry.id_offset = id_offset;
-    entry.id_size = static_cast<uint32_t>(id.size());
-    entry.record_offset = record_offset;
+    entry.id = id_offset;
+    entry.record = record_offset | uint64_t{id.size()} << DocumentEntry::kShift;
     entry.record_size = static_cast<uint32_t>(record.size());
-    entry.record_crc32c = Crc32c(record.data(), record.size());
+    entry.record_crc32c = Crc32c(record.data(), record.size(), Crc32c(id.data(), id.size()));
     id_offset += id.size();
     record_offset += record.size();
   }
@@ -182,11 +193,14 @@ Status WriteSegment(const std::string& path, const VectorFormat& format, Documen
     const std::span<const uint8_t> record = source.Record(i);
     if (!record.empty()) status = stream.Append(record.data(), record.size());
   }
+  if (status.ok()) status = stream.Pad();
+  if (status.ok()) status = source.status();
   const EncodedTokens encoded = source.encoded();
   header.longest = encoded.longest;
   header.largest_factor = encoded.largest_factor;
-  header.file_size = file->size();
+  header.file_size = file->size() + sizeof(header);
   header.crc32c = Crc32c(&header, offsetof(SegmentHeader, crc32c));
+  if (status.ok()) status = file->Append(&header, sizeof(header));
   if (status.ok()) status = file->Overwrite(0, &header, sizeof(header));
   if (status.ok()) status = file->Commit();
   if (!status.ok()) return status;

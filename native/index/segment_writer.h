@@ -25,8 +25,10 @@ class DocumentSource {
   virtual std::string_view Id(size_t document) const = 0;
   virtual std::span<const uint8_t> Record(size_t document) const = 0;
   virtual uint32_t TokenCount(size_t document) const = 0;
-  // TokenCount * TokenBytes bytes, or nothing when the document cannot be stored (see status()).
+  // TokenCount * TokenBytes bytes, or nothing when there are none to be had: see status().
   virtual std::span<const uint8_t> Tokens(size_t document) = 0;
+  // Why documents, or one, could not be given as they are. Asked before a segment is finished.
+  virtual Status status() const { return Status::Ok(); }
   // What was learned of all tokens, once Tokens has been called for every document.
   virtual EncodedTokens encoded() const = 0;
 };
@@ -38,8 +40,8 @@ struct SegmentSummary {
   uint32_t header_crc32c = 0;
 };
 
-// Fails with INVALID_ARGUMENT (an id twice, an id or a count out of bounds) or IO_ERROR; then
-// nothing is left behind.
+// Fails with INVALID_ARGUMENT (an id twice, an id or a count out of bounds), IO_ERROR, or what the
+// source says; then nothing is left behind.
 Status WriteSegment(const std::string& path, const VectorFormat& format, DocumentSource& source,
                     SegmentSummary* summary);
 

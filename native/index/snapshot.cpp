@@ -18,8 +18,9 @@ Status Limits::Check() const {
 }
 
 Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
-                      std::span<const SegmentSpec> specs, const Snapshot* previous,
-                      std::shared_ptr<const Snapshot>* out, bool* missing) {
+                      std::span<const SegmentSpec> specs, const ReadOptions& options,
+                      const Snapshot* previous, std::shared_ptr<const Snapshot>* out,
+                      bool* missing) {
   *missing = false;
   std::shared_ptr<Snapshot> snapshot(new Snapshot());
   snapshot->format_ = format;
@@ -58,13 +59,13 @@ Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
     Segment& segment = snapshot->segments_[i];
     if (files[i] != nullptr) {
       const SegmentExpectation expected{format, spec.documents, spec.tokens, spec.header_crc32c};
-      Status status = SegmentReader::Open(std::move(files[i]), expected, &segment.reader);
+      Status status = SegmentReader::Open(std::move(files[i]), expected, options, &segment.reader);
       if (!status.ok()) return status;
     }
     snapshot->live_count_ += spec.documents - segment.dead_count();
     snapshot->live_tokens_ += spec.tokens;
     for (const uint32_t ordinal : segment.DeadOrdinals()) {
-      snapshot->live_tokens_ -= segment.reader->Document(ordinal).token_count;
+      snapshot->live_tokens_ -= segment.reader->TokenCount(ordinal);
     }
   }
   snapshot->ref_count_ = static_cast<uint32_t>(base);
@@ -125,7 +126,8 @@ Status Snapshot::Resolve(std::span<const uint32_t> refs,
       return Status::Error("INVALID_ARGUMENT", "refs[%zu] is %u, which is no live document.", i,
                            ref);
     }
-    (*documents)[i] = segment->reader->Document(ordinal);
+    const Status status = segment->reader->Tokens(ordinal, &(*documents)[i]);
+    if (!status.ok()) return status;
   }
   return Status::Ok();
 }
@@ -154,14 +156,37 @@ LiveDocuments::LiveDocuments(std::shared_ptr<const Snapshot> snapshot,
   }
 }
 
+bool LiveDocuments::Note(const Status& status) const {
+  if (status.ok()) return true;
+  const std::lock_guard lock(mutex_);
+  if (status_.ok()) status_ = status;
+  return false;
+}
+
+Status LiveDocuments::status() const {
+  const std::lock_guard lock(mutex_);
+  return status_;
+}
+
+std::span<const uint8_t> LiveDocuments::Record(size_t i) const {
+  std::span<const uint8_t> record;
+  Note(reader(i).Record(places_[i].ordinal, &record));
+  return record;
+}
+
 std::span<const uint8_t> LiveDocuments::Tokens(size_t i) {
-  const MaxsimDocument document = reader(i).Document(places_[i].ordinal);
+  MaxsimDocument document;
+  if (!Note(reader(i).Tokens(places_[i].ordinal, &document))) return {};
   return {static_cast<const uint8_t*>(document.tokens), document.token_count * token_bytes_};
 }
 
 void LiveDocuments::Vectors(size_t i, float* vectors) const {
-  const MaxsimDocument document = reader(i).Document(places_[i].ordinal);
+  MaxsimDocument document;
   const VectorFormat& format = snapshot_->format();
+  if (!Note(reader(i).Tokens(places_[i].ordinal, &document))) {
+    std::fill_n(vectors, size_t{document.token_count} * format.dim, 0.f);
+    return;
+  }
   DecodeTokens(format.tokens, static_cast<const uint8_t*>(document.tokens), document.token_count,
                format.dim, vectors);
 }
@@ -170,7 +195,9 @@ Status RecodedDocuments::Validate() const {
   for (size_t i = 0; i < document_count(); i++) {
     std::vector<float> vectors(size_t{TokenCount(i)} * format_.dim);
     documents_.Vectors(i, vectors.data());
-    const Status status = FloatDocuments(format_, {{std::string(Id(i)), vectors, {}}}).Validate();
+    Status status = documents_.status();
+    if (!status.ok()) return status;
+    status = FloatDocuments(format_, {{std::string(Id(i)), vectors, {}}}).Validate();
     if (!status.ok()) return status;
   }
   return Status::Ok();

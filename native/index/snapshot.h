@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -83,8 +84,9 @@ class Snapshot {
   // Segments and tombstones that `previous` has mapped already are taken over, not read again.
   // `*missing` is set when a listed file is not there (a concurrent commit may have removed it).
   static Status Open(const std::string& directory, const VectorFormat& format,
-                     std::span<const SegmentSpec> specs, const Snapshot* previous,
-                     std::shared_ptr<const Snapshot>* snapshot, bool* missing);
+                     std::span<const SegmentSpec> specs, const ReadOptions& options,
+                     const Snapshot* previous, std::shared_ptr<const Snapshot>* snapshot,
+                     bool* missing);
 
   const VectorFormat& format() const { return format_; }
   const std::vector<Segment>& segments() const { return segments_; }
@@ -98,7 +100,7 @@ class Snapshot {
   // The segment that holds `ref`, and the ordinal there; false unless `ref` is that of a live
   // document.
   bool Locate(uint32_t ref, const Segment** segment, uint32_t* ordinal) const;
-  // INVALID_ARGUMENT naming the first ref that is out of range or dead.
+  // INVALID_ARGUMENT naming the first ref that is out of range or dead; CORRUPT_INDEX.
   Status Resolve(std::span<const uint32_t> refs, std::vector<MaxsimDocument>* documents) const;
 
   // Queries and their candidates, in one call: spread over the threads by query, and within a query
@@ -144,14 +146,13 @@ class LiveDocuments : public DocumentSource, public TokenSource {
 
   size_t document_count() const override { return places_.size(); }
   std::string_view Id(size_t i) const override { return reader(i).Id(places_[i].ordinal); }
-  std::span<const uint8_t> Record(size_t i) const override {
-    return reader(i).Record(places_[i].ordinal);
-  }
-  uint32_t TokenCount(size_t i) const override {
-    return reader(i).Document(places_[i].ordinal).token_count;
-  }
+  std::span<const uint8_t> Record(size_t i) const override;
+  uint32_t TokenCount(size_t i) const override { return reader(i).TokenCount(places_[i].ordinal); }
   std::span<const uint8_t> Tokens(size_t i) override;
+  // CORRUPT_INDEX when one of the documents was not what its segment promised.
+  Status status() const override;
   EncodedTokens encoded() const override { return encoded_; }
+  // Zeros where status() says so afterwards.
   void Vectors(size_t i, float* vectors) const override;
 
  private:
@@ -161,11 +162,14 @@ class LiveDocuments : public DocumentSource, public TokenSource {
   const SegmentReader& reader(size_t i) const {
     return *snapshot_->segments()[places_[i].segment].reader;
   }
+  bool Note(const Status& status) const;
 
   std::shared_ptr<const Snapshot> snapshot_;
   size_t token_bytes_;
   EncodedTokens encoded_;  // of the segments
   std::vector<Place> places_;
+  mutable std::mutex mutex_;
+  mutable Status status_ = Status::Ok();  // the first failure
 };
 
 // The same documents in another codec. Reads and encodes a document at a time.
@@ -182,6 +186,7 @@ class RecodedDocuments : public DocumentSource {
   std::span<const uint8_t> Record(size_t i) const override { return documents_.Record(i); }
   uint32_t TokenCount(size_t i) const override { return documents_.TokenCount(i); }
   std::span<const uint8_t> Tokens(size_t i) override;
+  Status status() const override { return documents_.status(); }
   EncodedTokens encoded() const override { return encoded_; }
 
  private:

@@ -18,6 +18,10 @@ class MappedFile {
   // Fails with IO_ERROR; `*missing`, if given, tells a file that is not there from other failures.
   static Status Open(const std::string& path, std::unique_ptr<MappedFile>* file,
                      bool* missing = nullptr);
+  // A private copy of bytes in memory, to be read as if it were the file `path`: writable, and no
+  // page follows the last one. IO_ERROR when there is no memory.
+  static Status Copy(const std::string& path, const void* data, size_t size,
+                     std::unique_ptr<MappedFile>* file);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
@@ -27,17 +31,45 @@ class MappedFile {
   size_t size() const { return size_; }
   const std::string& path() const { return path_; }
 
-  enum class Access { kNormal, kSequential };
-  // A hint for the pager; failure changes nothing but speed, so it is not reported.
-  void Advise(Access access) const;
+  // Of a Copy only; null otherwise.
+  uint8_t* writable() const { return copied_ ? const_cast<uint8_t*>(data_) : nullptr; }
+
+  // Hints for the pager; failure changes nothing but speed, so it is not reported.
+  // Brings the pages of these bytes in.
+  void Populate(size_t offset, size_t size) const;
+  // Lets go of them again: they count no more as this process's memory, and come back from the file
+  // when they are touched.
+  void Release(size_t offset, size_t size) const;
 
  private:
-  MappedFile(std::string path, const uint8_t* data, size_t size)
-      : path_(std::move(path)), data_(data), size_(size) {}
+  MappedFile(std::string path, const uint8_t* data, size_t size, bool copied)
+      : path_(std::move(path)), data_(data), size_(size), copied_(copied) {}
+  void Advise(size_t offset, size_t size, int advice) const;
 
   std::string path_;
   const uint8_t* data_;
   size_t size_;
+  bool copied_;
+};
+
+// Memory for bytes that are read at random: in huge pages where the system has them, so that a walk
+// through gigabytes does not wait for the page tables. Zeroed.
+class HugeBuffer {
+ public:
+  // Null when there is no memory.
+  static std::unique_ptr<HugeBuffer> Create(size_t size);
+  ~HugeBuffer();
+  HugeBuffer(const HugeBuffer&) = delete;
+  HugeBuffer& operator=(const HugeBuffer&) = delete;
+
+  uint8_t* data() const { return data_; }
+
+ private:
+  HugeBuffer(uint8_t* mapped, size_t mapped_size, uint8_t* data)
+      : mapped_(mapped), mapped_size_(mapped_size), data_(data) {}
+  uint8_t* mapped_;
+  size_t mapped_size_;
+  uint8_t* data_;
 };
 
 }  // namespace maxsim

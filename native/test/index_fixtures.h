@@ -116,13 +116,29 @@ inline SegmentSummary Write(const std::string& path, const VectorFormat& format,
   return WriteSource(path, format, source);
 }
 
+inline constexpr ReadOptions kVerifyAll{ReadOptions::Verify::kAtOpen, ReadOptions::Memory::kMapped};
+
 inline std::shared_ptr<const SegmentReader> Open(const std::string& path,
                                                  const VectorFormat& format,
                                                  const SegmentSummary& summary) {
   std::shared_ptr<const SegmentReader> reader;
-  const Status status = SegmentReader::Open(path, Expect(format, summary), &reader);
+  const Status status = SegmentReader::Open(path, Expect(format, summary), kVerifyAll, &reader);
   REQUIRE_MESSAGE(status.ok(), status.message());
   return reader;
+}
+
+inline MaxsimDocument TokensOf(const SegmentReader& reader, uint32_t ordinal) {
+  MaxsimDocument document;
+  const Status status = reader.Tokens(ordinal, &document);
+  REQUIRE_MESSAGE(status.ok(), status.message());
+  return document;
+}
+
+inline std::span<const uint8_t> RecordOf(const SegmentReader& reader, uint32_t ordinal) {
+  std::span<const uint8_t> record;
+  const Status status = reader.Record(ordinal, &record);
+  REQUIRE_MESSAGE(status.ok(), status.message());
+  return record;
 }
 
 inline uint32_t Find(const SegmentReader& reader, const std::string& id) {
@@ -155,11 +171,12 @@ struct Store {
                               dead, &spec.dead_count)
                 .ok());
   }
-  std::shared_ptr<const Snapshot> Open(const Snapshot* previous = nullptr) const {
+  std::shared_ptr<const Snapshot> Open(const Snapshot* previous = nullptr,
+                                       const ReadOptions& options = {}) const {
     std::shared_ptr<const Snapshot> snapshot;
     bool missing;
     const Status status =
-        Snapshot::Open(directory.str(), format, specs, previous, &snapshot, &missing);
+        Snapshot::Open(directory.str(), format, specs, options, previous, &snapshot, &missing);
     REQUIRE_MESSAGE(status.ok(), status.message());
     return snapshot;
   }

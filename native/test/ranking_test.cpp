@@ -116,7 +116,7 @@ TEST_CASE("a snapshot's scores are those of the scalar kernels, in every codec")
           const Snapshot::Segment* segment;
           uint32_t ordinal;
           REQUIRE(snapshot->Locate(refs[i], &segment, &ordinal));
-          const MaxsimDocument document = segment->reader->Document(ordinal);
+          const MaxsimDocument document = TokensOf(*segment->reader, ordinal);
           float expected;
           ScoreWith(kMaxsimScalar, query, store.format.tokens, {&document, 1}, nullptr, &expected);
           if (IsRotated(codec)) {

@@ -39,9 +39,9 @@ TEST_CASE("a segment gives back every id, record and token it was given, in ever
     for (uint32_t i = 0; i < corpus.ids.size(); i++) {
       CHECK(Find(*reader, corpus.ids[i]) == i);
       CHECK(reader->Id(i) == corpus.ids[i]);
-      const auto record = reader->Record(i);
+      const auto record = RecordOf(*reader, i);
       CHECK(std::vector<uint8_t>(record.begin(), record.end()) == corpus.records[i]);
-      const MaxsimDocument document = reader->Document(i);
+      const MaxsimDocument document = TokensOf(*reader, i);
       REQUIRE(document.token_count == corpus.vectors[i].size() / format.dim);
       CHECK(reinterpret_cast<uintptr_t>(document.tokens) % kAlignment == 0);
       std::vector<float> decoded(corpus.vectors[i].size());
@@ -89,14 +89,56 @@ TEST_CASE("a segment cut short anywhere is refused") {
     for (size_t size = 0; size < whole.size(); size += codec == Codec::kInt8 ? 1 : 7) {
       WriteAll(path, std::vector<uint8_t>(whole.begin(), whole.begin() + static_cast<long>(size)));
       std::shared_ptr<const SegmentReader> reader;
-      const Status status = SegmentReader::Open(path, Expect(format, summary), &reader);
+      const Status status = SegmentReader::Open(path, Expect(format, summary), kVerifyAll, &reader);
       REQUIRE_MESSAGE(IsRefusal(status), "length ", size);
     }
     std::vector<uint8_t> longer = whole;
     longer.push_back(0);
     WriteAll(path, longer);
     std::shared_ptr<const SegmentReader> reader;
-    CHECK(IsRefusal(SegmentReader::Open(path, Expect(format, summary), &reader)));
+    CHECK(IsRefusal(SegmentReader::Open(path, Expect(format, summary), kVerifyAll, &reader)));
+  }
+}
+
+TEST_CASE("a token block or a record that has changed is found when it is used, and is not used") {
+  for (const Codec codec : kThreeLayouts) {
+    const VectorFormat format = IndexFormat(codec);
+    const TempDirectory directory;
+    const std::string path = directory / "s";
+    const SegmentSummary summary = Write(path, format, SmallCorpus(5));
+    const std::vector<uint8_t> whole = ReadAll(path);
+    SegmentHeader header;
+    std::memcpy(&header, whole.data(), sizeof(header));
+    for (const Section section : {kTokens, kRecords}) {
+      const SectionEntry& entry = header.sections[section];
+      for (uint64_t i = 0; i < entry.size; i++) {
+        std::vector<uint8_t> broken = whole;
+        broken[entry.offset + i] ^= 0x10;
+        WriteAll(path, broken);
+        std::shared_ptr<const SegmentReader> reader;
+        // In a copy as in the mapping.
+        const ReadOptions options{
+            ReadOptions::Verify::kOnUse,
+            i % 2 == 0 ? ReadOptions::Memory::kMapped : ReadOptions::Memory::kHugePages};
+        REQUIRE(SegmentReader::Open(path, Expect(format, summary), options, &reader).ok());
+        size_t found = 0;
+        for (uint32_t ordinal = 0; ordinal < reader->document_count(); ordinal++) {
+          MaxsimDocument document;
+          std::span<const uint8_t> record;
+          for (const Status& status :
+               {reader->Tokens(ordinal, &document), reader->Tokens(ordinal, &document),
+                reader->Record(ordinal, &record)}) {
+            if (status.ok()) continue;
+            found++;
+            REQUIRE(IsRefusal(status));
+            CHECK(status.message().find(path) == 0);
+          }
+        }
+        // Twice in a row for tokens; or a byte between two blocks, which nobody reads.
+        const bool padding = section == kTokens && whole[entry.offset + i] == 0;
+        CHECK((found == (section == kTokens ? 2 : 1) || (found == 0 && padding)));
+      }
+    }
   }
 }
 
@@ -114,7 +156,8 @@ TEST_CASE("a flip of any bit of a segment is found and its section named") {
         broken[i] = static_cast<uint8_t>(broken[i] ^ flip);
         WriteAll(path, broken);
         std::shared_ptr<const SegmentReader> reader;
-        const Status status = SegmentReader::Open(path, Expect(format, summary), &reader);
+        const Status status =
+            SegmentReader::Open(path, Expect(format, summary), kVerifyAll, &reader);
         REQUIRE_MESSAGE(IsRefusal(status), "byte ", i);
         CHECK(status.message().find(path) == 0);
       }
@@ -156,18 +199,20 @@ TEST_CASE("a segment whose checksums are right but whose numbers lie is refused"
     if (at + width > start + size) continue;
     std::memcpy(lie.data() + at, &value, width);
     std::memcpy(&header, lie.data(), sizeof(header));
-    for (SectionEntry& entry : header.sections) {
+    for (const Section part : {kDocuments, kIds, kIdTable}) {
+      SectionEntry& entry = header.sections[part];
       if (entry.offset <= lie.size() && entry.size <= lie.size() - entry.offset) {
         entry.crc32c = Crc32c(lie.data() + entry.offset, entry.size);
       }
     }
     header.crc32c = Crc32c(&header, offsetof(SegmentHeader, crc32c));
     std::memcpy(lie.data(), &header, sizeof(header));
+    std::memcpy(lie.data() + lie.size() - sizeof(header), &header, sizeof(header));
     WriteAll(path, lie);
     SegmentExpectation expected = Expect(kInt8Format, summary);
     expected.header_crc32c = header.crc32c;
     std::shared_ptr<const SegmentReader> reader;
-    const Status status = SegmentReader::Open(path, expected, &reader);
+    const Status status = SegmentReader::Open(path, expected, kVerifyAll, &reader);
     if (!status.ok()) {
       REQUIRE(IsRefusal(status));
       continue;
@@ -188,7 +233,8 @@ TEST_CASE("a newer segment version is named, together with the one that is read"
   bytes[8] = 2;
   WriteAll(path, bytes);
   std::shared_ptr<const SegmentReader> reader;
-  const Status status = SegmentReader::Open(path, Expect(kInt8Format, summary), &reader);
+  const Status status =
+      SegmentReader::Open(path, Expect(kInt8Format, summary), kVerifyAll, &reader);
   CHECK(std::string(status.code()) == "UNSUPPORTED_FORMAT");
   CHECK(status.message().find("version 2; this release of maxsim reads version 1") !=
         std::string::npos);
@@ -208,7 +254,7 @@ TEST_CASE("a segment that is not the one of the manifest is refused") {
     if (field == 4) expected.format.tokens.scale *= 2;
     if (field == 5) expected.format.tokens.codec = Codec::kF32;
     if (field == 6) expected.format.codebook_crc32c = 1;
-    CHECK(IsRefusal(SegmentReader::Open(path, expected, &reader)));
+    CHECK(IsRefusal(SegmentReader::Open(path, expected, kVerifyAll, &reader)));
   }
 }
 
@@ -274,7 +320,7 @@ TEST_CASE("a token of a centroid that the codebook lacks is refused, whatever th
       Forged forgery(source, 2, forged);
       const SegmentSummary summary = WriteSource(path, format, forgery);
       std::shared_ptr<const SegmentReader> reader;
-      const Status status = SegmentReader::Open(path, Expect(format, summary), &reader);
+      const Status status = SegmentReader::Open(path, Expect(format, summary), kVerifyAll, &reader);
       CAPTURE(id);
       CAPTURE(centroids);
       if (id < centroids) {
@@ -301,9 +347,9 @@ TEST_CASE("documents of zeros and of the most tokens are stored in every codec")
     corpus.Add("most", 65535, noise);
     const SegmentSummary summary = Write(directory / "s", format, corpus);
     const auto reader = Open(directory / "s", format, summary);
-    CHECK(reader->Document(1).token_count == 65535);
+    CHECK(TokensOf(*reader, 1).token_count == 65535);
     std::vector<float> decoded(3 * kDim, 1.f);
-    DecodeTokens(format.tokens, static_cast<const uint8_t*>(reader->Document(0).tokens), 3, kDim,
+    DecodeTokens(format.tokens, static_cast<const uint8_t*>(TokensOf(*reader, 0).tokens), 3, kDim,
                  decoded.data());
     for (const float value : decoded) CHECK(value == 0.f);
     corpus.Add("too many", 65536, noise);

@@ -125,7 +125,8 @@ TEST_CASE("a snapshot takes over what the previous one has mapped, and outlives 
   CHECK(after->Find(corpus.ids[3]) == 3);
   std::shared_ptr<const Snapshot> fresh;
   bool missing = false;
-  CHECK(!Snapshot::Open(store.directory.str(), kInt8Format, store.specs, nullptr, &fresh, &missing)
+  CHECK(!Snapshot::Open(store.directory.str(), kInt8Format, store.specs, {}, nullptr, &fresh,
+                        &missing)
              .ok());
   CHECK(missing);
 }
@@ -152,8 +153,8 @@ TEST_CASE("documents of one codec are stored in another as if they had been give
       REQUIRE(reader->document_count() == 138);
       for (uint32_t i = 0; i < 138; i++) {
         CHECK(reader->Id(i) == documents.Id(i));
-        CHECK(reader->Record(i).size() == documents.Record(i).size());
-        const MaxsimDocument document = reader->Document(i);
+        CHECK(RecordOf(*reader, i).size() == documents.Record(i).size());
+        const MaxsimDocument document = TokensOf(*reader, i);
         REQUIRE(document.token_count == documents.TokenCount(i));
         std::vector<float> vectors(document.token_count * kDim);
         documents.Vectors(i, vectors.data());

@@ -7,6 +7,7 @@ import {
   type NativeCodebook,
   type NativeSnapshot,
   nativeAsync,
+  type ReadOptions,
   type VectorFormat,
 } from '../runtime/addon.js';
 import { bitsOf, isResidual } from './codec.js';
@@ -24,6 +25,8 @@ export type Generation = {
   manifest: Manifest;
   snapshot: NativeSnapshot;
   codebook: NativeCodebook | null;
+  /** How its files are read, and those of the next generation. */
+  reading: ReadOptions;
 };
 
 export function formatOf(
@@ -40,13 +43,14 @@ export async function openGeneration(
   directory: string,
   manifest: Manifest,
   previous: Generation | null,
+  reading: ReadOptions = previous?.reading ?? {},
 ): Promise<Generation> {
   const codebook = await openCodebook(directory, manifest, previous?.codebook ?? null);
-  const spec = { ...formatOf(manifest, codebook), segments: manifest.segments };
+  const spec = { ...formatOf(manifest, codebook), ...reading, segments: manifest.segments };
   const snapshot = await nativeAsync(() =>
     loadAddon().openSnapshot(directory, spec, previous?.snapshot ?? null),
   );
-  return { manifest, snapshot, codebook };
+  return { manifest, snapshot, codebook, reading };
 }
 
 async function openCodebook(

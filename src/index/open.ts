@@ -4,9 +4,15 @@
  */
 import { mkdir, readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { checkInteger, checkOptions, checkString, LIMITS } from '../check.js';
+import { checkInteger, checkOneOf, checkOptions, checkString, LIMITS } from '../check.js';
 import { invalid, MaxSimError } from '../errors.js';
-import { loadAddon, type NativeLock, native, nativeAsync } from '../runtime/addon.js';
+import {
+  loadAddon,
+  type NativeLock,
+  native,
+  nativeAsync,
+  type ReadOptions,
+} from '../runtime/addon.js';
 import { type CodecOption, checkCodec, codecOf } from './codec.js';
 import { type Generation, isOurs, openGeneration, removeOrphans } from './generation.js';
 import {
@@ -17,7 +23,7 @@ import {
   writeManifest,
 } from './manifest.js';
 
-export type IndexOptions = {
+export type IndexOptions = ReadOptions & {
   /** 'write' takes the index's lock; 'read' takes none and writes nothing. Default: 'write'. */
   mode?: 'write' | 'read';
   /** Values per token vector, 8 to 1,024. Required to create an index, checked otherwise. */
@@ -33,7 +39,11 @@ export type IndexOptions = {
 const LOCK_FILE = 'writer.lock';
 
 type Identity = Pick<IndexOptions, 'dim' | 'codec' | 'encoder'>;
-type Checked = IndexOptions & { mode: 'write' | 'read'; create: boolean };
+type Checked = Omit<IndexOptions, keyof ReadOptions> & {
+  mode: 'write' | 'read';
+  create: boolean;
+  reading: ReadOptions;
+};
 
 function checkIndexOptions(options: IndexOptions | undefined): Checked {
   const {
@@ -42,7 +52,19 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
     codec,
     encoder,
     create = mode === 'write',
-  } = checkOptions<IndexOptions>('options', options, ['mode', 'dim', 'codec', 'encoder', 'create']);
+    verify = 'on-use',
+    memory = 'mapped',
+  } = checkOptions<IndexOptions>('options', options, [
+    'mode',
+    'dim',
+    'codec',
+    'encoder',
+    'create',
+    'verify',
+    'memory',
+  ]);
+  checkOneOf('verify', verify, ['on-use', 'at-open']);
+  checkOneOf('memory', memory, ['mapped', 'populated', 'huge-pages']);
   if (mode !== 'write' && mode !== 'read') throw invalid('mode', "'write' or 'read'", mode);
   if (typeof create !== 'boolean') throw invalid('create', 'a boolean', create);
   if (create && mode === 'read') throw invalid('create', 'false in read mode', create);
@@ -52,6 +74,7 @@ function checkIndexOptions(options: IndexOptions | undefined): Checked {
   return {
     mode,
     create,
+    reading: { verify, memory },
     ...(dim === undefined ? {} : { dim }),
     ...(codec === undefined ? {} : { codec }),
     ...(encoder === undefined ? {} : { encoder }),
@@ -105,6 +128,7 @@ function checkIdentity(path: string, manifest: Manifest, options: Identity): voi
 export async function openNewest(
   path: string,
   current: Generation | null,
+  reading?: ReadOptions,
 ): Promise<Generation | null> {
   let manifest = await readManifest(path);
   for (;;) {
@@ -117,7 +141,7 @@ export async function openNewest(
       checkIdentity(path, manifest, { dim, ...(encoder && { encoder }) });
     }
     try {
-      return await openGeneration(path, manifest, current);
+      return await openGeneration(path, manifest, current, reading);
     } catch (error) {
       const newer = await readManifest(path);
       // The same generation again: it is broken, not on the move.
@@ -141,7 +165,7 @@ async function openReader(
   path: string,
   options: Checked,
 ): Promise<{ current: Generation; lock: null }> {
-  const current = (await openNewest(path, null)) as Generation;
+  const current = (await openNewest(path, null, options.reading)) as Generation;
   try {
     checkIdentity(path, current.manifest, options);
   } catch (error) {
@@ -165,7 +189,7 @@ async function openWriter(
     } else {
       checkIdentity(path, manifest, options);
     }
-    const current = await openGeneration(path, manifest, null);
+    const current = await openGeneration(path, manifest, null, options.reading);
     // A writer that was killed may have renamed its manifest and not flushed the name: before files
     // of the generation before are removed, this one must be sure to stay.
     await nativeAsync(() => loadAddon().flushDirectory(path));

@@ -2,25 +2,10 @@
  * The durable store: token vectors, texts and payloads by id. START HERE for reading; commit.ts is how
  * it changes, manifest.ts what a generation is.
  */
-import { setImmediate } from 'node:timers/promises';
 import { checkArray, checkId, checkOptions } from '../check.js';
 import { MaxSimError } from '../errors.js';
-import {
-  explainVectors,
-  type QueryVectors,
-  scoreVectors,
-  toMatches,
-  toQuery,
-  type VectorMatch,
-} from '../maxsim/query.js';
-import {
-  type NativeLock,
-  type NativeSnapshot,
-  native,
-  UNKNOWN_REF,
-  type VectorFormat,
-} from '../runtime/addon.js';
-import { CODECS, type CodecName, type StoredDocument } from '../types.js';
+import type { NativeLock } from '../runtime/addon.js';
+import { CODECS, type CodecName } from '../types.js';
 import {
   type CodecOption,
   checkCodec,
@@ -30,30 +15,12 @@ import {
   trainingOf,
 } from './codec.js';
 import { type CommitCounts, type Committed, commit, recode, UncertainCommit } from './commit.js';
-import {
-  HASH_PREFIX_BYTES,
-  type IndexDocument,
-  prepareDocuments,
-  readContentHash,
-  unpackRecord,
-} from './document.js';
-import { formatOf, type Generation, removeFiles } from './generation.js';
+import { type IndexDocument, prepareDocuments } from './document.js';
+import { DocumentView } from './document-view.js';
+import { type Generation, removeFiles } from './generation.js';
 import type { EncoderIdentity, Manifest } from './manifest.js';
 import { type IndexOptions, openIndex, openNewest } from './open.js';
-import {
-  checkRankOptions,
-  type RankOptions,
-  type RankRequest,
-  type RankResult,
-  type ResolvedIds,
-  rankBatch,
-  resolveRefs,
-  type ScoreResult,
-  scoreBatch,
-  spread,
-  toBatch,
-  withLimits,
-} from './scoring.js';
+import { type RankOptions, withLimits } from './scoring.js';
 import { type IndexStats, statsOf } from './stats.js';
 
 export type { CodecOption } from './codec.js';
@@ -82,15 +49,12 @@ export type CommitResult = CommitCounts & { generation: number };
 
 export type IndexSearchOptions = RankOptions;
 
-const BATCH = 256;
-
-export class Index {
+export class Index extends DocumentView {
   /** Absolute path. */
   readonly directory: string;
   private current: Generation;
   private readonly lock: NativeLock | null;
   private readonly training: Training;
-  private skipped = 0;
   private tail: Promise<unknown> = Promise.resolve();
   private closing: Promise<void> | undefined;
   private broken: UncertainCommit | undefined;
@@ -101,6 +65,7 @@ export class Index {
     lock: NativeLock | null,
     training: Training,
   ) {
+    super();
     this.training = training;
     this.directory = directory;
     this.current = current;
@@ -108,8 +73,9 @@ export class Index {
   }
 
   /**
-   * Opens the index in a directory; in write mode it is created where there is none. Everything in it
-   * is verified before this resolves. Throws NOT_AN_INDEX (nothing is touched), INDEX_LOCKED (the pid
+   * Opens the index in a directory; in write mode it is created where there is none. Headers and tables
+   * are verified before this resolves, documents before they are first used (`verify`), and what is
+   * damaged is reported as CORRUPT_INDEX, never scored. Throws NOT_AN_INDEX (nothing is touched), INDEX_LOCKED (the pid
    * of the other writer in `details.pid`), MODEL_MISMATCH, CORRUPT_INDEX, UNSUPPORTED_FORMAT, IO_ERROR.
    *
    * @example
@@ -120,21 +86,12 @@ export class Index {
     return new Index(path, current, lock, trainingOf(options?.codec));
   }
 
-  get dim(): number {
-    return this.manifest.dim;
-  }
-
   get codec(): CodecInfo {
     const { name, scale } = this.manifest.codec;
     const { codebook } = this.current;
     if (codebook === null) return { name, scale };
     const { centroidCount, trainedTokens } = codebook;
     return { name, scale, centroids: centroidCount, trainedTokens };
-  }
-
-  /** Documents that `rank` and `search` have given up early since the index was opened. */
-  get skippedDocuments(): number {
-    return this.skipped;
   }
 
   get encoder(): EncoderIdentity | null {
@@ -146,22 +103,9 @@ export class Index {
     return this.manifest.generation;
   }
 
-  get documentCount(): number {
-    return this.snapshot.documentCount;
-  }
-
-  get tokenCount(): number {
-    return this.snapshot.tokenCount;
-  }
-
   /** Of all files of this generation. */
   get sizeBytes(): number {
     return this.stats().sizeBytes;
-  }
-
-  /** How vectors are stored, for scoring others as if they were. */
-  get format(): VectorFormat {
-    return formatOf(this.manifest, this.current.codebook);
   }
 
   /** Upserts documents in one durable, all-or-nothing commit. */
@@ -257,177 +201,9 @@ export class Index {
     });
   }
 
-  has(id: string): boolean {
-    return this.hasMany([id])[0] as boolean;
-  }
-
-  hasMany(ids: readonly string[]): boolean[] {
-    return Array.from(this.find(ids), (ref) => ref !== UNKNOWN_REF);
-  }
-
-  get(id: string): StoredDocument | undefined {
-    return this.getMany([id])[0];
-  }
-
-  /** One entry per id, in their order; undefined for an unknown one. */
-  getMany(ids: readonly string[]): (StoredDocument | undefined)[] {
-    const refs = this.find(ids);
-    return ids.map((id, i) => {
-      const ref = refs[i] as number;
-      return ref === UNKNOWN_REF ? undefined : readDocument(this.snapshot, id, ref);
-    });
-  }
-
-  /** The stored vectors, decoded: flat `tokens * dim` values. Throws UNKNOWN_ID. */
-  vectors(id: string): Float32Array {
-    const ref = this.require(id);
-    return native(() => this.snapshot.tokens(ref));
-  }
-
-  /** One entry per id: its content hash, null if stored without one, undefined if unknown. */
-  contentHashes(ids: readonly string[]): (string | null | undefined)[] {
-    const refs = this.find(ids);
-    return ids.map((id, i) => {
-      const ref = refs[i] as number;
-      if (ref === UNKNOWN_REF) return undefined;
-      return readContentHash(
-        native(() => this.snapshot.record(ref, HASH_PREFIX_BYTES)),
-        id,
-      );
-    });
-  }
-
-  /** All documents of this generation, oldest segment first, whatever is committed meanwhile. */
-  async *documents(): AsyncGenerator<StoredDocument, void, undefined> {
-    const snapshot = this.snapshot.share();
-    try {
-      for (let from = 0; ; ) {
-        const refs = snapshot.refs(from, BATCH);
-        if (refs.length === 0) return;
-        const ids = snapshot.ids(refs);
-        for (const [i, ref] of refs.entries()) yield readDocument(snapshot, ids[i] as string, ref);
-        from = (refs.at(-1) as number) + 1;
-        await setImmediate();
-      }
-    } finally {
-      snapshot.close();
-    }
-  }
-
-  /**
-   * MaxSim scores of stored documents, on the calling thread whatever their number: 100 documents of 180
-   * tokens take 0.2 to 0.4 ms with AVX-512. Where it may be more, use `scoreAsync`. The query is flat `tokens * dim` values, or prepared.
-   * Throws INVALID_VECTORS, MODEL_MISMATCH.
-   */
-  score(query: Float32Array | QueryVectors, ids: readonly string[]): ScoreResult {
-    const { known, places, unknownIds } = this.resolveIds(ids);
-    const handle = toQuery(query, this.dim);
-    const counts = Uint32Array.of(known.length);
-    const scores = native(() => this.snapshot.score([handle], known, counts));
-    return { scores: spread(scores, places, ids.length), unknownIds };
-  }
-
-  /** The same off the event loop; what takes less than about 0.3 ms is done at once. */
-  async scoreAsync(
-    query: Float32Array | QueryVectors,
-    ids: readonly string[],
-    options?: { signal?: AbortSignal; deadlineMs?: number },
-  ): Promise<ScoreResult> {
-    return (await this.scoreMany([{ query, ids }], options))[0] as ScoreResult;
-  }
-
-  /**
-   * Scores of many queries, each for its own documents, in one call to the addon: queries are spread
-   * over the cores, and so is one query when there are fewer of them than cores. What takes less than
-   * about 0.3 ms in all is done at once on the calling thread.
-   */
-  async scoreMany(
-    requests: readonly RankRequest[],
-    options?: { signal?: AbortSignal; deadlineMs?: number },
-  ): Promise<ScoreResult[]> {
-    const { signal, deadlineMs } = checkOptions<{ signal?: AbortSignal; deadlineMs?: number }>(
-      'options',
-      options,
-      ['signal', 'deadlineMs'],
-    );
-    const batch = this.toBatch(requests);
-    return await withLimits(signal, deadlineMs, (limits) =>
-      scoreBatch(this.snapshot, batch, limits),
-    );
-  }
-
-  /**
-   * The best of some stored documents, best first; equal scores keep the order of `ids`. The k best are
-   * kept while documents are scored, in the addon; off the event loop where it takes longer than about
-   * 0.3 ms.
-   *
-   * @example
-   * const { hits } = await index.rank(queryVectors, ['a', 'b', 'c'], { topK: 2 })
-   */
-  async rank(
-    query: Float32Array | QueryVectors,
-    ids: readonly string[],
-    options?: RankOptions,
-  ): Promise<RankResult> {
-    return (await this.rankMany([{ query, ids }], options))[0] as RankResult;
-  }
-
-  /** `rank` for many queries in one call, as `scoreMany` is `score`. */
-  async rankMany(requests: readonly RankRequest[], options?: RankOptions): Promise<RankResult[]> {
-    const { topK, earlyExit, signal, deadlineMs } = checkRankOptions(options);
-    const batch = this.toBatch(requests);
-    const results = await withLimits(signal, deadlineMs, (limits) =>
-      rankBatch(this.snapshot, batch, topK, earlyExit, limits),
-    );
-    for (const { skipped } of results) this.skipped += skipped;
-    return results;
-  }
-
-  /** The best documents of the whole index, every token scanned, off the event loop. */
-  async search(
-    query: Float32Array | QueryVectors,
-    options?: IndexSearchOptions,
-  ): Promise<{ id: string; score: number }[]> {
-    const { topK, earlyExit, signal, deadlineMs } = checkRankOptions(options);
-    const handle = toQuery(query, this.dim);
-    // The refs are this generation's: a commit meanwhile must not change what they mean.
-    const snapshot = native(() => this.snapshot.share());
-    try {
-      const { refs, scores, skipped } = await withLimits(signal, deadlineMs, (limits) =>
-        snapshot.search(handle, topK, earlyExit, limits),
-      );
-      this.skipped += skipped;
-      return snapshot.ids(refs).map((id, i) => ({ id, score: scores[i] as number }));
-    } finally {
-      snapshot.close();
-    }
-  }
-
-  /** One match per query token; the contributions add up to the score. Throws UNKNOWN_ID. */
-  explain(query: Float32Array | QueryVectors, id: string): VectorMatch[] {
-    const ref = this.require(id);
-    const handle = toQuery(query, this.dim);
-    return toMatches(native(() => this.snapshot.explain(handle, ref)));
-  }
-
-  /** Scores of vectors that are not stored, as if they were; off the event loop. */
-  async scoreVectors(
-    query: Float32Array | QueryVectors,
-    documents: readonly Float32Array[],
-  ): Promise<Float32Array> {
-    this.checkOpen();
-    return await scoreVectors(query, this.format, documents);
-  }
-
-  /** Explains a score of `scoreVectors`. */
-  explainVectors(query: Float32Array | QueryVectors, vectors: Float32Array): VectorMatch[] {
-    this.checkOpen();
-    return explainVectors(query, this.format, vectors);
-  }
-
   /** Counts and sizes, of the whole and of each segment. */
   stats(): IndexStats {
-    return statsOf(this.manifest, this.snapshot, this.current.codebook);
+    return statsOf(this.manifest, this.generationInUse.snapshot, this.current.codebook);
   }
 
   /** Waits for commits under way, then lets go of the files and the lock. */
@@ -443,13 +219,13 @@ export class Index {
     await this.close();
   }
 
-  private get manifest(): Manifest {
-    return this.current.manifest;
+  protected get generationInUse(): Generation {
+    this.checkOpen();
+    return this.current;
   }
 
-  private get snapshot(): NativeSnapshot {
-    this.checkOpen();
-    return this.current.snapshot;
+  private get manifest(): Manifest {
+    return this.current.manifest;
   }
 
   private checkOpen(): void {
@@ -506,37 +282,4 @@ export class Index {
     this.current = next;
     previous.close();
   }
-
-  private find(ids: readonly string[]): Uint32Array {
-    const { snapshot } = this;
-    checkArray('ids', ids);
-    return native(() => snapshot.find(ids));
-  }
-
-  private require(id: string): number {
-    const [ref] = this.find([id]);
-    if (ref === UNKNOWN_REF) {
-      throw new MaxSimError('UNKNOWN_ID', `The index holds no document ${JSON.stringify(id)}.`, {
-        details: { id },
-      });
-    }
-    return ref as number;
-  }
-
-  private toBatch(requests: readonly RankRequest[]): ReturnType<typeof toBatch> {
-    return toBatch(requests, this.dim, this.format, (ids) => this.find(ids));
-  }
-
-  private resolveIds(ids: readonly string[]): ResolvedIds {
-    return resolveRefs(ids, this.find(ids));
-  }
-}
-
-function readDocument(snapshot: NativeSnapshot, id: string, ref: number): StoredDocument {
-  const { text, payload, contentHash } = unpackRecord(
-    native(() => snapshot.record(ref)),
-    id,
-  );
-  const tokenCount = native(() => snapshot.tokenCounts(Uint32Array.of(ref)))[0] as number;
-  return { id, text, payload, tokenCount, contentHash };
 }

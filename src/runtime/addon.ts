@@ -62,6 +62,22 @@ export type SegmentSummary = {
   clipped: number;
 };
 
+/** How the files of an index are read. */
+export type ReadOptions = {
+  /**
+   * When token vectors and records are compared with their checksums: as each document is first used
+   * (records: each time), or all of them while the index is opened. Headers and tables are verified at
+   * open either way. Default: 'on-use'.
+   */
+  verify?: 'on-use' | 'at-open';
+  /**
+   * 'mapped': pages come from the file when they are touched. 'populated': all of them while the index
+   * is opened. 'huge-pages': token vectors are copied into memory of the process, in huge pages, which
+   * no other program's appetite can evict. Default: 'mapped'.
+   */
+  memory?: 'mapped' | 'populated' | 'huge-pages';
+};
+
 /** A segment as the manifest lists it; `dead` when some of its documents are. */
 export type SegmentEntry = {
   file: string;
@@ -222,7 +238,7 @@ export interface Addon {
   lockIndex(path: string): NativeLock;
   openSnapshot(
     directory: string,
-    format: VectorFormat & { segments: readonly SegmentEntry[] },
+    format: VectorFormat & ReadOptions & { segments: readonly SegmentEntry[] },
     previous: NativeSnapshot | null,
   ): Promise<NativeSnapshot>;
 }

@@ -52,7 +52,9 @@ test('a changed byte in any file of an index is found and the file named, and no
       const broken = Buffer.from(whole);
       broken[at] = (broken[at] as number) ^ 0x11;
       writeFileSync(path, broken);
-      const { code, message } = await refusal(() => Index.open(directory, { mode: 'read' }));
+      const { code, message } = await refusal(() =>
+        Index.open(directory, { mode: 'read', verify: 'at-open' }),
+      );
       expect(['CORRUPT_INDEX', 'UNSUPPORTED_FORMAT']).toContain(code);
       expect(message).toContain(name);
     }
@@ -62,6 +64,52 @@ test('a changed byte in any file of an index is found and the file named, and no
     writeFileSync(path, whole);
   }
   await (await Index.open(directory)).close();
+});
+
+test('what is damaged in a document is found when it is used, and never scored, copied or merged', async () => {
+  for (const memory of ['mapped', 'populated', 'huge-pages'] as const) {
+    const directory = temporaryDirectory();
+    const { segment } = await makeIndex(directory);
+    const path = join(directory, segment);
+    const bytes = readFileSync(path);
+    // The second document's tokens: rows of DIM bytes, each block at a multiple of 64 behind the header.
+    const at = 256 + 64;
+    bytes[at] = (bytes[at] as number) ^ 0x01;
+    writeFileSync(path, bytes);
+    await using index = await Index.open(directory, { memory });
+    const query = unitVectors(seeded(2), 3);
+    const damaged = async (run: () => unknown) => {
+      const { code, message } = await refusal(async () => await run());
+      expect(code).toBe('CORRUPT_INDEX');
+      expect(message).toContain(`${segment}: corrupt tokens at byte ${at}`);
+    };
+    for (let round = 0; round < 2; round++) {
+      await damaged(() => index.score(query, ['d02', 'd01']));
+      await damaged(() => index.scoreAsync(query, ['d01']));
+      await damaged(() => index.rank(query, ['d11', 'd01']));
+      await damaged(() => index.search(query));
+      await damaged(() => index.vectors('d01'));
+      await damaged(() => index.compact());
+    }
+    // The others are as they were, and so are its text and the index.
+    expect(index.score(query, ['d02', 'd11']).scores.every(Number.isFinite)).toBe(true);
+    expect(index.get('d01')?.text).toBe('text');
+    await index.add([{ id: 'd01', vectors: unitVectors(seeded(3), 2), text: 'anew' }]);
+    expect(await index.search(query, { topK: 20 })).toHaveLength(7);
+  }
+});
+
+test('recode does not take over what is damaged', async () => {
+  const directory = temporaryDirectory();
+  await using index = await Index.open(directory, { dim: DIM, codec: 'f32' });
+  await index.add([{ id: 'a', vectors: unitVectors(seeded(1), 3) }]);
+  const path = join(directory, 'segment-00000001-0.maxsim');
+  const bytes = readFileSync(path);
+  bytes[256] = (bytes[256] as number) ^ 0x01;
+  writeFileSync(path, bytes);
+  expect((await refusal(() => index.recode('f16'))).code).toBe('CORRUPT_INDEX');
+  expect(index.codec.name).toBe('f32');
+  expect(readdirSync(directory).filter((name) => name.startsWith('segment'))).toHaveLength(1);
 });
 
 test('a file cut short at any length is found and named', async () => {
