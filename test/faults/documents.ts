@@ -92,6 +92,20 @@ export function sameDocuments(a: Documents, b: Documents): boolean {
   return a.size === b.size && [...a].every(([id, version]) => b.get(id) === version);
 }
 
+/**
+ * The right answers where what is stored was made from the vectors of `documentOf` in the codec that the
+ * index has now: those that it gives for the same vectors unstored.
+ */
+export async function unstoredAnswers(index: Index, documents: Documents): Promise<Answers> {
+  const entries = [...documents];
+  const scores = await index.scoreVectors(
+    QUERY,
+    entries.map(([id, version]) => documentOf(id, version).vectors),
+  );
+  const answers = new Map(entries.map(([id], i) => [id, scores[i] as number]));
+  return (_, id) => ({ score: answers.get(id) as number, vectors: null });
+}
+
 /** Where the answers of an index differ from the right ones; null when nowhere. */
 export async function wrongAnswer(
   index: Index,

@@ -8,7 +8,7 @@ import {
   type Documents,
   documentOf,
   keyOf,
-  QUERY,
+  unstoredAnswers,
   versionsOf,
   wrongAnswer,
 } from './documents.js';
@@ -60,16 +60,11 @@ export async function inspect(
     const [is, was] = [documents.get(id), expected.get(id)];
     return { step, lost: `after step ${step} ${id} is in version ${is}, not ${was}`, wrong: null };
   }
-  const codec = index.codec.name;
-  const stored = [...documents].filter(([id, version]) => !known.has(keyOf(codec, id, version)));
-  const scores = await index.scoreVectors(
-    QUERY,
-    stored.map(([id, version]) => documentOf(id, version).vectors),
+  const unstored = await unstoredAnswers(index, documents);
+  const wrong = await wrongAnswer(
+    index,
+    documents,
+    (codec, id, version) => known.get(keyOf(codec, id, version)) ?? unstored(codec, id, version),
   );
-  const fresh = new Map(stored.map(([id], i) => [id, scores[i] as number]));
-  const wrong = await wrongAnswer(index, documents, (codecName, id, version) => {
-    const answer = known.get(keyOf(codecName, id, version));
-    return answer ?? { score: fresh.get(id) as number, vectors: null };
-  });
   return { step, lost: null, wrong };
 }

@@ -5,19 +5,23 @@
  */
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
+import { shimmed } from './control.js';
+import { SAMPLE_CODECS } from './sample.js';
+import { scratch } from './scratch.js';
 import { type Counts, type Report, Tally } from './tally.js';
 
 const PART = fileURLToPath(new URL('part.js', import.meta.url));
 
-const DEFAULTS = { crashes: 2500, kills: 200 };
+const DEFAULTS = { crashes: 2500, kills: 200, flips: 12_000, truncations: 1000, ioErrors: 500 };
 
 type Sizes = typeof DEFAULTS;
 
-/** `resume`: whether the last argument is where to go on after a crash. */
-type Part = { args: string[]; resume?: boolean };
+/** `resume`: it takes the trial to go on with as its last argument. `shim`: it runs under shim.c. */
+type Part = { args: string[]; resume?: boolean; shim?: boolean };
 
 const USAGE = `usage: npm run test:faults -- [--json] [--only PART] ${Object.entries(DEFAULTS)
   .map(([name, size]) => `[--${name} ${size}]`)
@@ -30,6 +34,9 @@ const { values } = parseArgs({
     only: { type: 'string' },
     crashes: { type: 'string' },
     kills: { type: 'string' },
+    flips: { type: 'string' },
+    truncations: { type: 'string' },
+    ioErrors: { type: 'string' },
   },
 });
 if (values.help) {
@@ -89,13 +96,23 @@ function partsOf(size: Sizes): Part[] {
     ...Array.from({ length: lives }, (_, i) => ({
       args: ['kills', String(Math.ceil(size.kills / lives)), String(i)],
     })),
+    { args: ['ioErrors'], resume: true, shim: true },
+    ...SAMPLE_CODECS.flatMap((codec) => [
+      {
+        args: ['flips', codec, String(Math.ceil(size.flips / SAMPLE_CODECS.length))],
+        resume: true,
+      },
+      { args: ['truncations', codec], resume: true },
+    ]),
   ];
 }
 
 /** Runs a part to its end, in a new process after each that dies. */
-async function runPart({ args, resume = false }: Part): Promise<void> {
+async function runPart({ args, resume = false, shim = false }: Part): Promise<void> {
+  const env = shim ? shimmed(join(scratch('memory'), 'root')) : process.env;
   for (let from = 0; ; ) {
-    const { report, status, signal } = await runProcess(resume ? [...args, String(from)] : args);
+    const all = resume ? [...args, String(from)] : args;
+    const { report, status, signal } = await runProcess(all, env);
     if (report !== null) total.take(report);
     if (status === 0) return;
     total.harm('processCrashes', `${args.join(' ')} ended with ${signal ?? status}`);
@@ -106,8 +123,10 @@ async function runPart({ args, resume = false }: Part): Promise<void> {
 
 async function runProcess(
   args: readonly string[],
+  env: NodeJS.ProcessEnv,
 ): Promise<{ report: Report | null; status: number | null; signal: string | null }> {
-  const child = spawn(process.execPath, [PART, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const stdio = ['ignore', 'pipe', 'inherit'] as const;
+  const child = spawn(process.execPath, [PART, ...args], { stdio: [...stdio], env });
   let last = '';
   let rest = '';
   child.stdout.on('data', (data) => {

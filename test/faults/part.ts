@@ -1,12 +1,20 @@
 /** One part of the run, in a process of its own: what kills it is counted, not suffered. */
 import { crashes } from './crashes.js';
+import { flips, truncations } from './damage.js';
+import { ioErrors } from './io-errors.js';
 import { kills } from './kills.js';
+import type { SampleCodec } from './sample.js';
 import { Tally } from './tally.js';
 
-const [, , part, ...rest] = process.argv;
-const [first, second] = rest.map(Number);
 const tally = new Tally();
-if (part === 'crashes') await crashes(tally, { states: first, kills: second });
-else if (part === 'kills') await kills(tally, first, second);
-else throw new Error(`no part is called ${part}`);
+const PARTS: Record<string, (...args: string[]) => Promise<void>> = {
+  crashes: (states, killed) => crashes(tally, { states: Number(states), kills: Number(killed) }),
+  kills: (wanted, seed) => kills(tally, Number(wanted), Number(seed)),
+  ioErrors: (from) => ioErrors(tally, Number(from)),
+  flips: (codec, wanted, from) => flips(tally, codec as SampleCodec, Number(wanted), Number(from)),
+  truncations: (codec, from) => truncations(tally, codec as SampleCodec, Number(from)),
+};
+
+const [, , part, ...args] = process.argv;
+await PARTS[part](...args);
 tally.send();

@@ -53,7 +53,10 @@ export class Disk {
     if (name === 'open') {
       const known = this.names.get(path) ?? (operation.made ? file() : directory());
       if (operation.made) this.change({ parent: dirname(path), set: [path, known] });
-      if (operation.emptied) known.data = NOTHING;
+      if (operation.emptied) {
+        known.data = NOTHING;
+        known.lost = false; // none of what the kernel has dropped is in the file any more
+      }
       this.open.set(fd, { node: known, path });
     } else if (name === 'close') {
       this.open.delete(fd);

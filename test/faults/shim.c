@@ -354,3 +354,7 @@ EXPORT int unlink(const char* path) {
 EXPORT int mkdir(const char* path, mode_t mode) {
   SIMPLE("mkdir", -1, 0, path, "", Watched(path), syscall(SYS_mkdirat, AT_FDCWD, path, mode));
 }
+EXPORT int rmdir(const char* path) {
+  SIMPLE("unlink", -1, 0, path, "", Watched(path),
+         syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR));
+}
