@@ -181,9 +181,12 @@ class Trial {
 
   /** An error in words that names a file; `uncertain` when it asks for the index to be opened again. */
   private judge(error: unknown): 'refused' | 'uncertain' {
-    const known = error instanceof MaxSimError && error.code === 'IO_ERROR';
+    const known = error instanceof MaxSimError && ['IO_ERROR', 'DISK_FULL'].includes(error.code);
     if (!known || !error.message.includes(this.control.root)) {
-      this.harm('wrongScores', `not an IO_ERROR that names its file: ${(error as Error).stack}`);
+      this.harm(
+        'wrongScores',
+        `no error of the disk that names its file: ${(error as Error).stack}`,
+      );
     }
     return /open it again/.test((error as Error).message) ? 'uncertain' : 'refused';
   }

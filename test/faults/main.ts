@@ -97,6 +97,10 @@ function partsOf(size: Sizes): Part[] {
       args: ['kills', String(Math.ceil(size.kills / lives)), String(i)],
     })),
     { args: ['ioErrors'], resume: true, shim: true },
+    { args: ['readOnly'] },
+    { args: ['fullDisk'] },
+    { args: ['races', '100'] },
+    { args: ['survivors'] },
     ...SAMPLE_CODECS.flatMap((codec) => [
       {
         args: ['flips', codec, String(Math.ceil(size.flips / SAMPLE_CODECS.length))],

@@ -1,5 +1,5 @@
 /** Small indexes that have a file of every kind, and the regions of these files. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Index } from '../../dist/index/store.js';
 import { DIM, documentOf } from './documents.js';
@@ -30,6 +30,8 @@ export async function makeSample(codec: SampleCodec): Promise<Sample> {
   const olderManifest = readFileSync(join(directory, 'manifest.json'));
   await add(['f', 'g']);
   await index.close();
+  // As a writer that was killed leaves it.
+  writeFileSync(join(directory, 'writer.lock'), '9999999\n');
   const regions = readdirSync(directory).flatMap((file) =>
     regionsOf(file, readFileSync(join(directory, file))),
   );
