@@ -19,20 +19,28 @@ import {
   type State,
   sameDocuments,
   seeded,
+  unstoredAnswers,
   versionsOf,
   wrongAnswer,
 } from './documents.js';
 import { type Operation, parseLog } from './operation-log.js';
 import { Disk, type DiskState, KILLED } from './power-loss.js';
 import { scratch } from './scratch.js';
-import { statesOf, WHOLE } from './script.js';
+import { after, statesOf, WHOLE } from './script.js';
 import type { Tally } from './tally.js';
 
 const WORKLOAD = fileURLToPath(new URL('workload.js', import.meta.url));
+const RECOVERY = fileURLToPath(new URL('recovery.js', import.meta.url));
 const STATES = statesOf(WHOLE);
 
+/** What recovery.ts adds. */
+const SECOND = 'x';
+
+/** Of the states of each second life: all would be ten thousands. */
+const SHARE_OF_SECOND_LIVES = 0.2;
+
 /** The last step that is acknowledged and the last that has begun; -1: not even the creation. */
-export type Progress = { acknowledged: number; begun: number };
+type Progress = { acknowledged: number; begun: number };
 
 export async function crashes(
   tally: Tally,
@@ -41,7 +49,7 @@ export async function crashes(
   const root = join(scratch('memory'), 'root');
   const log = `${root}.log`;
   const env = shimmed(root);
-  const recorded = spawnSync(process.execPath, [WORKLOAD, log], { env, maxBuffer: 1 << 28 });
+  const recorded = run(WORKLOAD, [log], env);
   if (recorded.status !== 0) {
     tally.harm('wrongScores', `the workload failed: ${recorded.signal ?? recorded.stderr}`);
     return;
@@ -58,26 +66,7 @@ export async function crashes(
   }
   await checkTheCheck(tally, operations, root, target, answers);
 
-  // The same for real at some operations: the process ends itself there.
-  const random = seeded(2);
-  for (let i = 0; i < size.kills; i++) {
-    const at = 1 + Math.floor(random() * operations.length);
-    const when = ['before', 'half', 'after'][i % 3];
-    rmSync(`${root}/index`, { recursive: true, force: true });
-    const { signal, stderr } = spawnSync(process.execPath, [WORKLOAD, log, `kill ${at} ${when}`], {
-      env,
-      maxBuffer: 1 << 28,
-    });
-    if (signal !== 'SIGKILL') {
-      // The log has lines that are no operations: a number beyond the last one kills nobody.
-      if (signal !== null) tally.harm('processCrashes', `${signal}: ${stderr}`);
-      continue;
-    }
-    const progress = progressOf(parseLog(readFileSync(log)));
-    const harm = await checkDirectory(`${root}/index`, progress, answers);
-    tally.count('crashes');
-    if (harm !== null) tally.harm(harm.kind, `killed ${when} operation ${at}: ${harm.what}`);
-  }
+  await secondLives(tally, size.kills, { root, log, env, target, answers }, operations);
 }
 
 type Moment = { state: DiskState; progress: Progress; at: number };
@@ -104,6 +93,84 @@ function selected(operations: readonly Operation[], root: string, wanted: number
   const share = Math.min(1, Math.max(0, (wanted - moments.length) / others.length));
   const more = others.filter((_, i) => Math.floor(i * share) !== Math.floor((i + 1) * share));
   return [...moments, ...more];
+}
+
+type Stage = {
+  root: string;
+  log: string;
+  env: NodeJS.ProcessEnv;
+  target: string;
+  answers: Answers;
+};
+
+/**
+ * A process that really ends itself at an operation, and the writer that comes after it: what that one
+ * finds, and what a crash may leave while it recovers, when much of the first life is not flushed yet.
+ */
+async function secondLives(
+  tally: Tally,
+  kills: number,
+  { root, log, env, target, answers }: Stage,
+  operations: readonly Operation[],
+): Promise<void> {
+  const random = seeded(2);
+  const renames = operations.filter(({ name }) => name === 'rename');
+  for (let i = 0; i < kills; i++) {
+    // After a rename of a manifest a commit is there, and may go again.
+    const operation =
+      i % 3 === 0
+        ? renames[Math.floor((i / kills) * renames.length)]
+        : operations[Math.floor(random() * operations.length)];
+    const at = Math.max(1, operation.number);
+    const when = ['after', 'before', 'half'][i % 3];
+    rmSync(`${root}/index`, { recursive: true, force: true });
+    const first = run(WORKLOAD, [log, `kill ${at} ${when}`], env);
+    if (first.signal !== 'SIGKILL') {
+      // Two runs differ in how many operations commits at once take.
+      if (first.signal !== null) tally.harm('processCrashes', `workload: ${first.signal}`);
+      continue;
+    }
+    const what = `killed ${when} operation ${at}`;
+    const disk = new Disk(root);
+    const progress: Progress = { acknowledged: -1, begun: -1 };
+    for (const each of parseLog(readFileSync(log))) {
+      if (each.name === 'mark') note(progress, each.path);
+      else disk.apply(each);
+    }
+    disk.processEnded();
+    const second = run(RECOVERY, progress.acknowledged < 0 ? [log, 'create'] : [log], env);
+    if (second.status !== 0) {
+      tally.harm('lostWrites', `${what}, then opened: ${second.signal ?? second.stderr}`);
+      continue;
+    }
+    const states = STATES.slice(
+      Math.max(progress.acknowledged, 0),
+      Math.max(progress.begun, 0) + 1,
+    );
+    const grown = states.map((state) => after(state, { add: [`${SECOND}@1`] }));
+    const seen = new Set<string>();
+    let stage: 'opening' | 'adding' | 'added' = 'opening';
+    for (const each of parseLog(readFileSync(log))) {
+      if (each.name === 'mark') stage = each.path === 'done 1' ? 'added' : 'adding';
+      else disk.apply(each);
+      const allowed = { opening: states, adding: [...states, ...grown], added: grown }[stage];
+      const create = progress.acknowledged < 0 && stage === 'opening';
+      for (const state of [disk.killed(), ...disk.afterPowerLoss()]) {
+        const key = `${stage} ${identity(state)}`;
+        if (seen.has(key) || (seen.size > 0 && random() > SHARE_OF_SECOND_LIVES)) continue;
+        seen.add(key);
+        build(state, root, target);
+        const harm = await checkDirectory(`${target}/index`, { allowed, create }, answers);
+        tally.count('crashes');
+        if (harm !== null) tally.harm(harm.kind, `${what}, ${stage}, ${state.what}: ${harm.what}`);
+      }
+    }
+    tally.send();
+  }
+}
+
+function run(script: string, args: readonly string[], env: NodeJS.ProcessEnv) {
+  return spawnSync(process.execPath, [script, ...args], { env, maxBuffer: 1 << 28 });
 }
 
 /** With flushes taken out of the log the same check must find losses, or it would find nothing. */
@@ -143,12 +210,6 @@ function* crashStates(operations: readonly Operation[], root: string): Generator
   }
 }
 
-function progressOf(operations: readonly Operation[]): Progress {
-  const progress: Progress = { acknowledged: -1, begun: -1 };
-  for (const { name, path } of operations) if (name === 'mark') note(progress, path);
-  return progress;
-}
-
 /** Commits take effect in the order of the calls: one that is acknowledged vouches for those before. */
 function note(progress: Progress, mark: string): void {
   const [what, step] = mark.split(' ');
@@ -174,51 +235,55 @@ function identity({ files }: DiskState): string {
 type Harmed = { kind: 'lostWrites' | 'wrongScores'; what: string };
 
 async function checkCrash(
-  { files }: DiskState,
-  progress: Progress,
+  state: DiskState,
+  { acknowledged, begun }: Progress,
   root: string,
   target: string,
   answers: Answers,
 ): Promise<Harmed | null> {
+  build(state, root, target);
+  const allowed = STATES.slice(Math.max(acknowledged, 0), Math.max(begun, 0) + 1);
+  return await checkDirectory(`${target}/index`, { allowed, create: acknowledged < 0 }, answers);
+}
+
+function build({ files }: DiskState, root: string, target: string): void {
   rmSync(target, { recursive: true, force: true });
   for (const [path, data] of files) {
     const name = `${target}${path.slice(root.length)}`;
     if (data === null) mkdirSync(name);
     else writeFileSync(name, data);
   }
-  return await checkDirectory(`${target}/index`, progress, answers);
 }
 
-/** Opens what a crash has left, compares it, and writes to it. */
-export async function checkDirectory(
+/** Opens what a crash has left, compares it, and writes to it. `create`: it may have to be made anew. */
+async function checkDirectory(
   directory: string,
-  { acknowledged, begun }: Progress,
+  { allowed, create }: { allowed: readonly State[]; create: boolean },
   answers: Answers,
-  states: readonly State[] = STATES,
 ): Promise<Harmed | null> {
   let index: Index;
   try {
-    // What was acknowledged must be there; creation may have to be done again.
-    index = await Index.open(directory, { dim: DIM, create: acknowledged < 0 });
+    index = await Index.open(directory, { dim: DIM, create });
   } catch (error) {
     return { kind: 'lostWrites', what: `cannot be opened: ${(error as Error).message}` };
   }
   try {
     const documents = await versionsOf(index);
-    const allowed = states
-      .slice(Math.max(acknowledged, 0), Math.max(begun, 0) + 1)
-      .some((state) => {
-        const sameCodec = state.codec === index.codec.name || documents.size === 0;
-        return sameCodec && sameDocuments(state.documents, documents);
-      });
-    if (!allowed) {
+    const { name } = index.codec;
+    const fits = allowed.some(
+      (state) =>
+        (state.codec === name || documents.size === 0) && sameDocuments(state.documents, documents),
+    );
+    if (!fits) {
       const found = [...documents].map(([id, version]) => `${id}@${version}`).join(' ');
-      return {
-        kind: 'lostWrites',
-        what: `steps ${acknowledged} to ${begun} do not lead to ${index.codec.name}: ${found}`,
-      };
+      return { kind: 'lostWrites', what: `not what was acknowledged: ${name} ${found}` };
     }
-    const wrong = await wrongAnswer(index, documents, answers);
+    // The document of the second writer is not in the record of the first.
+    const second = new Map([...documents].filter(([id]) => id === SECOND));
+    const fresh = second.size > 0 ? await unstoredAnswers(index, second) : answers;
+    const wrong = await wrongAnswer(index, documents, (codec, id, version) =>
+      (second.has(id) ? fresh : answers)(codec, id, version),
+    );
     if (wrong !== null) return { kind: 'wrongScores', what: wrong };
     await index.add([documentOf('after', 1)]);
     const { scores } = index.score(QUERY, ['after']);

@@ -1,5 +1,7 @@
 /** The log that shim.c writes: what happened to the files under its root, in the order of the kernel. */
 export type Operation = {
+  /** From 1; that of the last operation for what is none, a mark or a close. */
+  number: number;
   name: string;
   /** Below 0: it failed. */
   result: number;
@@ -19,11 +21,12 @@ export function parseLog(bytes: Buffer): Operation[] {
   for (let at = 0; at < bytes.length; ) {
     const end = bytes.indexOf(0x0a, at);
     const fields = bytes.toString('utf8', at, end).split('\t');
-    if (fields.length !== 8) throw new Error(`the log is broken at byte ${at}`);
-    const [name, result, fd, offset, flags, path, to, size] = fields;
+    if (fields.length !== 9) throw new Error(`the log is broken at byte ${at}`);
+    const [number, name, result, fd, offset, flags, path, to, size] = fields;
     const data = bytes.subarray(end + 1, end + 1 + Number(size));
     at = end + 1 + Number(size) + 1;
     operations.push({
+      number: Number(number),
       name,
       result: Number(result),
       fd: Number(fd),

@@ -6,7 +6,16 @@ const ROOT = '/root';
 const FILE = '/root/file';
 
 function operation(name: string, fields: Partial<Operation> = {}): Operation {
-  const none = { result: 0, fd: 3, offset: 0, made: false, emptied: false, path: '', to: '' };
+  const none = {
+    number: 0,
+    result: 0,
+    fd: 3,
+    offset: 0,
+    made: false,
+    emptied: false,
+    path: '',
+    to: '',
+  };
   return { name, ...none, data: Buffer.alloc(0), ...fields };
 }
 

@@ -83,6 +83,11 @@ export class Disk {
     }
   }
 
+  /** Its files are closed; what it has done stays in the kernel, flushed or not. */
+  processEnded(): void {
+    this.open.clear();
+  }
+
   /** What a kill leaves: all that was done. */
   killed(): DiskState {
     return { what: KILLED, files: contents(this.names, 'kept') };

@@ -72,8 +72,8 @@ static void LogBytes(const void* data, size_t size) {
 static void Log(const char* name, long result, int fd, i64 offset, long flags, const char* path,
                 const char* to, const void* data, size_t size) {
   char line[4096];
-  const int length = snprintf(line, sizeof(line), "%s\t%ld\t%d\t%lld\t%ld\t%s\t%s\t%zu\n", name,
-                              result, fd, (long long)offset, flags, path, to, size);
+  const int length = snprintf(line, sizeof(line), "%ld\t%s\t%ld\t%d\t%lld\t%ld\t%s\t%s\t%zu\n",
+                              operations, name, result, fd, (long long)offset, flags, path, to, size);
   LogBytes(line, (size_t)length);
   LogBytes(data, size);
   LogBytes("\n", 1);
