@@ -79,7 +79,7 @@ Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
   return StartTask(
       env,
       [job] {
-        Status status = job->source->Validate();
+        Status status = job->source->ValidateFirst();
         return status.ok() ? WriteSegment(job->path, job->format, *job->source, &job->summary)
                            : status;
       },

@@ -10,13 +10,6 @@
 namespace maxsim {
 namespace {
 
-// Unit-length vectors may lose the tip of a rare large component; anything else is no embedding
-// that the scale was chosen for. 0.001 leaves room for norms computed in f16.
-constexpr double kUnitNorm = 1.001;
-// Up to this many times the range a tip is clamped; more would be another vector. The range is
-// about 4 deviations of a rotated unit vector's components (scale.ts), so that is 10.
-constexpr float kTip = 2.5f;
-
 constexpr double kMaxLength = kMaxMagnitude;
 
 // Shorter ones would have components that half precision stores with few bits, or as zeros.
@@ -31,43 +24,56 @@ double Squares(std::span<const float> values) {
 }  // namespace
 
 Status FloatDocuments::Validate() const {
+  Status status = ValidateShapes();
+  for (size_t i = 0; i < documents_.size() && status.ok(); i++) status = Validate(documents_[i]);
+  return status;
+}
+
+Status FloatDocuments::ValidateShapes() const {
   const size_t dim = format_.dim;
   for (const Document& document : documents_) {
-    const std::span<const float> vectors = document.vectors;
-    const size_t tokens = vectors.size() / dim;
-    if (tokens == 0 || tokens > kMaxDocumentTokens || tokens * dim != vectors.size()) {
-      return Status::Error("INVALID_VECTORS",
-                           "document \"%s\" has %zu vector values, expected 1 to %zu rows of %zu.",
-                           document.id.c_str(), vectors.size(), kMaxDocumentTokens, dim);
-    }
-    double longest = 0;  // squared
-    for (size_t token = 0; token < tokens; token++) {
-      const std::span<const float> row = vectors.subspan(token * dim, dim);
-      const double squares = Squares(row);
-      if (!(squares <= kMaxLength * kMaxLength)) {  // NaN and infinity too
-        size_t at = 0;
-        for (size_t i = 0; i < dim && std::isfinite(row[at]); i++) {
-          if (!(std::fabs(row[i]) <= std::fabs(row[at]))) at = i;
-        }
-        return Status::Error(
-            "INVALID_VECTORS",
-            "document \"%s\": value %zu of token %zu is %g, expected finite values "
-            "and a length of at most %g.",
-            document.id.c_str(), at, token, static_cast<double>(row[at]), kMaxLength);
-      }
-      longest = std::max(longest, squares);
-    }
-    Status status = Status::Ok();
-    if (format_.tokens.codec == Codec::kInt8) status = ValidateInt8(document, longest);
-    if (format_.tokens.codec == Codec::kF16) {
-      status = ValidateRange(document, kShortestHalfToken, kLargestHalf);
-    }
-    if (ResidualBits(format_.tokens.codec) != 0) {
-      status = ValidateRange(document, kShortestResidualToken, kLongestResidualToken);
-    }
-    if (!status.ok()) return status;
+    const size_t values = document.vectors.size(), tokens = values / dim;
+    if (tokens != 0 && tokens <= kMaxDocumentTokens && tokens * dim == values) continue;
+    return Status::Error("INVALID_VECTORS",
+                         "document \"%s\" has %zu vector values, expected 1 to %zu rows of %zu.",
+                         document.id.c_str(), values, kMaxDocumentTokens, dim);
   }
   return Status::Ok();
+}
+
+Status FloatDocuments::Validate(const Document& document) const {
+  const size_t dim = format_.dim, tokens = document.vectors.size() / dim;
+  double longest = 0;  // squared
+  for (size_t token = 0; token < tokens; token++) {
+    const std::span<const float> row = document.vectors.subspan(token * dim, dim);
+    const double squares = Squares(row);
+    if (!(squares <= kMaxLength * kMaxLength)) {  // NaN and infinity too
+      size_t at = 0;
+      for (size_t i = 0; i < dim && std::isfinite(row[at]); i++) {
+        if (!(std::fabs(row[i]) <= std::fabs(row[at]))) at = i;
+      }
+      return Status::Error("INVALID_VECTORS",
+                           "document \"%s\": value %zu of token %zu is %g, expected finite values "
+                           "and a length of at most %g.",
+                           document.id.c_str(), at, token, static_cast<double>(row[at]),
+                           kMaxLength);
+    }
+    longest = std::max(longest, squares);
+  }
+  if (format_.tokens.codec == Codec::kInt8) return ValidateInt8(document, longest);
+  if (format_.tokens.codec == Codec::kF16) {
+    return ValidateRange(document, kShortestHalfToken, kLargestHalf);
+  }
+  if (ResidualBits(format_.tokens.codec) != 0) {
+    return ValidateRange(document, kShortestResidualToken, kLongestResidualToken);
+  }
+  return Status::Ok();
+}
+
+Status FloatDocuments::ValidateFirst() {
+  // One walk over the floats instead of two: what int8 encodes it can also judge.
+  judged_ = format_.tokens.codec == Codec::kInt8;
+  return judged_ ? ValidateShapes() : Validate();
 }
 
 Status FloatDocuments::ValidateRange(const Document& document, double shortest,
@@ -126,8 +132,14 @@ std::span<const uint8_t> FloatDocuments::Tokens(size_t document) {
       EncodeTokens(format_.tokens, documents_[number].vectors.data(), tokens, format_.dim,
                    window_.blocks[i].data(), &encoded[i]);
     });
-    for (const EncodedTokens& one : encoded) encoded_.Add(one);
+    for (size_t i = 0; i < window_.count; i++) {
+      if (judged_ && encoded[i].doubtful > 0 && status_.ok()) {
+        status_ = Validate(documents_[window_.first + i]);
+      }
+      encoded_.Add(encoded[i]);
+    }
   }
+  if (!status_.ok()) return {};
   return window_.blocks[document - window_.first];
 }
 

@@ -62,6 +62,10 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   // token that is not of unit length, so that clamping would change more than the codec promises;
   // for f16 and residual codecs, a token that is too long or too short.
   Status Validate() const;
+  // In its place: as much of it as has to be known before anything is written. The rest comes with
+  // Tokens, and as status().
+  Status ValidateFirst();
+  Status status() const override { return status_; }
   size_t document_count() const override { return documents_.size(); }
   std::string_view Id(size_t document) const override { return documents_[document].id; }
   std::span<const uint8_t> Record(size_t document) const override {
@@ -75,6 +79,8 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   void Vectors(size_t document, float* vectors) const override;
 
  private:
+  Status ValidateShapes() const;
+  Status Validate(const Document& document) const;
   Status ValidateRange(const Document& document, double shortest, double longest) const;
   Status ValidateInt8(const Document& document, double longest) const;
 
@@ -88,6 +94,8 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   std::vector<Document> documents_;
   Window window_;
   EncodedTokens encoded_;
+  bool judged_ = false;
+  Status status_ = Status::Ok();
 };
 
 // The seed of the id tables this process writes, from the system's entropy: one seed for all, so

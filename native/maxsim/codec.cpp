@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "maxsim/dispatch.h"
 #include "maxsim/half.h"
 #include "maxsim/query.h"
 #include "maxsim/rotation.h"
@@ -29,15 +30,10 @@ constexpr struct {
               {Codec::kR2, "r2"},
               {Codec::kR1, "r1"}};
 
-// One stored byte; *clamped counts the values that do not fit.
-uint8_t Int8Byte(float value, uint64_t* clamped) {
-  // First to +-128, within the range of RoundHalfToEven and still outside the limit.
-  const float near = value > 128.f ? 128.f : (value > -128.f ? value : -128.f);
-  const float rounded = RoundHalfToEven(near);
-  *clamped += std::fabs(rounded) > kInt8Limit ? 1 : 0;
-  const float kept =
-      rounded > kInt8Limit ? kInt8Limit : (rounded < -kInt8Limit ? -kInt8Limit : rounded);
-  return static_cast<uint8_t>(static_cast<int>(kept) + kInt8Zero);
+// One stored byte.
+uint8_t Int8Byte(float value) {
+  const float kept = value > kInt8Limit ? kInt8Limit : (value > -kInt8Limit ? value : -kInt8Limit);
+  return static_cast<uint8_t>(static_cast<int>(RoundHalfToEven(kept)) + kInt8Zero);
 }
 
 float LargestOfLane(const float* lanes, size_t dim, size_t lane) {
@@ -64,48 +60,41 @@ struct Products {
 // right: what rounding has changed along the token would be in its products with all query tokens
 // like it.
 float QuantiseToken(const float* values, size_t dim, float unit, uint8_t* row) {
-  uint64_t clamped = 0;  // none: `unit` is the largest value's share
-  for (size_t d = 0; d < dim; d++) row[d] = Int8Byte(values[d] / unit, &clamped);
+  for (size_t d = 0; d < dim; d++) row[d] = Int8Byte(values[d] / unit);
   const Products products(values, dim, row);
   return products.stored > 0 ? static_cast<float>(products.exact / products.stored) : unit;
-}
-
-// The same for a unit that all tokens share: what is rounded is the token a little longer or
-// shorter, so that what comes out has the right product with it. A few tries; the best one stays.
-float QuantiseInSteps(const float* values, size_t dim, float unit, uint8_t* row,
-                      uint64_t* clamped) {
-  constexpr int kTries = 4;
-  // Clamped tips are not made up for by stretching all the rest.
-  constexpr float kMostStretch = 0.02f;
-  uint8_t bytes[kMaxDim];
-  float gain = 1.f;
-  double least = INFINITY;
-  uint64_t clamped_of_best = 0;
-  for (int attempt = 0; attempt < kTries; attempt++) {
-    uint64_t clamped_here = 0;
-    const float inverse = gain / unit;
-    for (size_t d = 0; d < dim; d++) bytes[d] = Int8Byte(values[d] * inverse, &clamped_here);
-    const Products products(values, dim, bytes);
-    const double stored = products.stored * unit;
-    const double missing = std::fabs(stored - products.exact);
-    if (attempt == 0) clamped_of_best = clamped_here;
-    if (missing < least) {
-      least = missing;
-      std::memcpy(row, bytes, dim);
-    }
-    if (!(stored > 0)) break;
-    gain = std::clamp(gain * static_cast<float>(products.exact / stored), 1.f - kMostStretch,
-                      1.f + kMostStretch);
-  }
-  *clamped += clamped_of_best;
-  return unit;
 }
 
 // `scale` of 0: one for each token, stored behind the rows.
 void EncodeInt8(float scale, const float* tokens, size_t token_count, size_t dim, uint8_t* block,
                 EncodedTokens* encoded) {
   const size_t row_bytes = PaddedDim(dim);
-  const bool per_token = scale == 0;
+  const MaxsimEncodeInt8 encode = Kernels().chosen->encode_int8;
+  const RotationOf rotation(dim);
+  // A component is clamped when it rounds beyond 127 steps.
+  const float limit = 127.5f * scale;
+  float longest = 0;  // in squares of the scale
+  for (size_t first = 0; first < token_count; first += kMaxsimLanes) {
+    const size_t count = std::min<size_t>(kMaxsimLanes, token_count - first);
+    MaxsimEncodedInt8 lanes;
+    encode(tokens + first * dim, count, rotation.get(), scale, row_bytes, block + first * row_bytes,
+           &lanes);
+    for (size_t t = 0; t < count; t++) {
+      encoded->clamped += static_cast<uint64_t>(lanes.clamped[t]);
+      longest = std::max(longest, lanes.stored_squares[t]);
+      const bool held = lanes.largest[t] < limit || (lanes.squares[t] <= kUnitNorm * kUnitNorm &&
+                                                     lanes.largest[t] < kTip * limit);
+      if (!held || !(lanes.squares[t] <= kMaxMagnitude * kMaxMagnitude)) encoded->doubtful++;
+    }
+  }
+  encoded->longest =
+      std::max(encoded->longest,
+               static_cast<float>(std::sqrt(static_cast<double>(longest)) * scale * kRoundUp));
+}
+
+void EncodeInt8Token(const float* tokens, size_t token_count, size_t dim, uint8_t* block,
+                     EncodedTokens* encoded) {
+  const size_t row_bytes = PaddedDim(dim);
   uint8_t* scales = block + token_count * row_bytes;
   double longest = 0;  // squared
   float lanes[kMaxDim * kMaxsimLanes];
@@ -118,15 +107,13 @@ void EncodeInt8(float scale, const float* tokens, size_t token_count, size_t dim
       float values[kMaxDim];
       for (size_t d = 0; d < dim; d++) values[d] = lanes[d * kMaxsimLanes + t];
       // Never 0: a token of zeros is stored as zeros in any unit.
-      const float unit =
-          per_token ? std::max(LargestOfLane(lanes, dim, t) / kInt8Limit, 0x1p-126f) : scale;
-      const float kept = per_token ? QuantiseToken(values, dim, unit, row)
-                                   : QuantiseInSteps(values, dim, unit, row, &encoded->clamped);
+      const float unit = std::max(LargestOfLane(lanes, dim, t) / kInt8Limit, 0x1p-126f);
+      const float kept = QuantiseToken(values, dim, unit, row);
       int32_t squares = 0;
       for (size_t d = 0; d < dim; d++) squares += (row[d] - kInt8Zero) * (row[d] - kInt8Zero);
       std::memset(row + dim, kInt8Zero, row_bytes - dim);
       longest = std::max(longest, static_cast<double>(squares) * kept * kept);
-      if (per_token) std::memcpy(scales + (first + t) * sizeof(kept), &kept, sizeof(kept));
+      std::memcpy(scales + (first + t) * sizeof(kept), &kept, sizeof(kept));
     }
   }
   encoded->longest = std::max(encoded->longest, static_cast<float>(std::sqrt(longest) * kRoundUp));
@@ -238,7 +225,7 @@ void EncodeTokens(const TokenFormat& format, const float* tokens, size_t token_c
     case Codec::kInt8:
       return EncodeInt8(format.scale, tokens, token_count, dim, block, encoded);
     case Codec::kInt8Token:
-      return EncodeInt8(0, tokens, token_count, dim, block, encoded);
+      return EncodeInt8Token(tokens, token_count, dim, block, encoded);
     case Codec::kF32: {
       const size_t row_bytes = PaddedDim(dim) * sizeof(float);
       for (size_t token = 0; token < token_count; token++, block += row_bytes) {

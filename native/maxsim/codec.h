@@ -52,17 +52,26 @@ struct EncodedTokens {
   uint64_t clamped = 0;      // components beyond the int8 range
   float longest = 0;         // at least the length of every decoded token
   float largest_factor = 0;  // of residual codecs: at least every token's factor * scale
+  uint64_t doubtful = 0;     // int8: tokens of which FloatDocuments::Validate has to be asked
 
   void Add(const EncodedTokens& other) {
     clamped += other.clamped;
+    doubtful += other.doubtful;
     longest = other.longest > longest ? other.longest : longest;
     largest_factor = other.largest_factor > largest_factor ? other.largest_factor : largest_factor;
   }
 };
 
+// Unit-length vectors may lose the tip of a rare large component to int8; anything else is no
+// embedding that the scale was chosen for. 0.001 leaves room for norms computed in f16.
+inline constexpr float kUnitNorm = 1.001f;
+// Up to this many times the range a tip is clamped; more would be another vector. The range is
+// about 4 deviations of a rotated unit vector's components (scale.ts), so that is 10.
+inline constexpr float kTip = 2.5f;
+
 // Encodes row-major [token_count][dim] floats as one document of token_count * TokenBytes bytes.
 // Rounds half to even. int8 clamps to [-127, 127]. The caller has checked that the codec can hold
-// them (FloatDocuments::Validate).
+// them (FloatDocuments::Validate); int8 takes any floats, and counts those that need a closer look.
 void EncodeTokens(const TokenFormat& format, const float* tokens, size_t token_count, size_t dim,
                   uint8_t* block, EncodedTokens* encoded);
 

@@ -118,6 +118,31 @@ struct MaxsimRows {
 typedef void (*MaxsimNearest)(const int8_t* tokens, size_t block_count,
                               const struct MaxsimRows* rows, uint32_t* best);
 
+// The rotation of rotation.h for a dim.
+struct MaxsimRotation {
+  size_t dim;
+  size_t transform;          // the largest power of two that is at most dim
+  float scale;               // 1 / sqrt(transform)
+  const uint64_t* signs[2];  // of each round: a bit per dim, 1 for minus
+};
+
+// What became of each of 16 tokens.
+struct MaxsimEncodedInt8 {
+  float largest[kMaxsimLanes];         // magnitude of a component, rotated; not that of a NaN
+  float squares[kMaxsimLanes];         // of the token's length; NaN or infinite as it is
+  float stored_squares[kMaxsimLanes];  // of what is stored, in squares of `unit`; exact
+  float clamped[kMaxsimLanes];         // components beyond 127 units
+};
+
+// Rotates `count` tokens (1 to 16, [count][dim]) and rounds them to bytes, value + 128, in steps of
+// `unit`; rows are `stride` apart, dims beyond the last are 128. Each token is stretched by up to
+// 2 % so that the product of what is stored with the token itself comes out right: what rounding
+// changes along a token would be in its products with all query tokens like it. Any floats may be
+// given, and any come out as bytes from 1 to 255.
+typedef void (*MaxsimEncodeInt8)(const float* tokens, size_t count,
+                                 const struct MaxsimRotation* rotation, float unit, size_t stride,
+                                 uint8_t* rows, struct MaxsimEncodedInt8* encoded);
+
 // scores[i] = MaxSim(query, documents[i]) for every document; `exit` may be null. Never fails: the
 // caller has validated.
 struct MaxsimKernels {
@@ -130,6 +155,7 @@ struct MaxsimKernels {
   MaxsimScoreF32 score_bf16;
   MaxsimFillTable fill_table;
   MaxsimNearest nearest;
+  MaxsimEncodeInt8 encode_int8;
 };
 
 extern const struct MaxsimKernels kMaxsimScalar;

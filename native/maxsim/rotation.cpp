@@ -43,11 +43,16 @@ uint64_t SignWord(uint64_t index) {
   return z ^ (z >> 31);
 }
 
+constexpr size_t kWordsPerRound = 16;  // 1024 dims
+
+uint64_t Signs(int round, size_t word) {
+  return SignWord(static_cast<uint64_t>(round) * kWordsPerRound + word);
+}
+
 template <size_t kWidth>
 void FlipSigns(float* values, size_t dim, int round) {
-  constexpr size_t kWordsPerRound = 16;  // 1024 dims
   for (size_t d = 0; d < dim; d++) {
-    const uint64_t word = SignWord(static_cast<uint64_t>(round) * kWordsPerRound + d / 64);
+    const uint64_t word = Signs(round, d / 64);
     const float sign = (word >> (d % 64) & 1) != 0 ? -1.f : 1.f;
     for (size_t v = 0; v < kWidth; v++) values[d * kWidth + v] *= sign;
   }
@@ -64,6 +69,15 @@ void RotateMany(float* values, size_t dim) {
 }
 
 }  // namespace
+
+RotationOf::RotationOf(size_t dim) {
+  for (int round = 0; round < kRounds; round++) {
+    for (size_t word = 0; word < kWordsPerRound; word++) signs_[round][word] = Signs(round, word);
+  }
+  const size_t size = std::bit_floor(dim);
+  const float scale = 1.f / std::sqrt(static_cast<float>(size));
+  rotation_ = {dim, size, scale, {signs_[0], signs_[1]}};
+}
 
 void Rotate(float* vector, size_t dim) { RotateMany<1>(vector, dim); }
 

@@ -12,8 +12,24 @@
 #define MAXSIM_MAXSIM_ROTATION_H_
 
 #include <cstddef>
+#include <cstdint>
+
+#include "maxsim/kernel.h"
 
 namespace maxsim {
+
+// The rotation as kernels take it.
+class RotationOf {
+ public:
+  explicit RotationOf(size_t dim);
+  RotationOf(const RotationOf&) = delete;
+  RotationOf& operator=(const RotationOf&) = delete;
+  const MaxsimRotation* get() const { return &rotation_; }
+
+ private:
+  uint64_t signs_[2][16];
+  MaxsimRotation rotation_;
+};
 
 // In place; dim of 8 to 1024. The rotation depends on dim alone and is part of the int8 codec.
 void Rotate(float* vector, size_t dim);

@@ -7,6 +7,7 @@
 
 #include "maxsim/half.h"
 #include "maxsim/query.h"
+#include "maxsim/rotation.h"
 
 namespace maxsim {
 namespace {
@@ -95,6 +96,7 @@ class Check {
       if (!found.empty()) return found;
     }
     if (std::string found = NearestRows(); !found.empty()) return found;
+    if (const std::string found = Encoded(); !found.empty()) return found;
     return Floats();
   }
 
@@ -204,6 +206,28 @@ class Check {
       kMaxsimScalar.nearest(prepared.tokens, prepared.block_count, &choice, expected.data());
       kernels_.nearest(prepared.tokens, prepared.block_count, &choice, got.data());
       if (got != expected) return "nearest of " + std::to_string(count) + " rows";
+    }
+    return {};
+  }
+
+  // Bytes and what is told of them are the same to the bit.
+  std::string Encoded() {
+    const RotationOf rotation(case_.dim);
+    const size_t row = PaddedDim(case_.dim);
+    for (size_t count = 1; count <= kMaxsimLanes; count += 5) {
+      std::vector<float> tokens(count * case_.dim);
+      // Some of them clamped.
+      for (float& value : tokens) value = noise_.Unit() * (noise_.Next() % 50 == 0 ? 4.f : 0.1f);
+      std::vector<uint8_t> expected(count * row), got(count * row);
+      MaxsimEncodedInt8 scalar, own;
+      std::memset(&scalar, 0, sizeof(scalar));
+      std::memset(&own, 0, sizeof(own));
+      kMaxsimScalar.encode_int8(tokens.data(), count, rotation.get(), 0.004f, row, expected.data(),
+                                &scalar);
+      kernels_.encode_int8(tokens.data(), count, rotation.get(), 0.004f, row, got.data(), &own);
+      if (got != expected || std::memcmp(&scalar, &own, sizeof(own)) != 0) {
+        return "int8 tokens encoded, " + std::to_string(count) + " at once";
+      }
     }
     return {};
   }

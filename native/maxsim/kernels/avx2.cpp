@@ -112,4 +112,5 @@ const MaxsimKernels kMaxsimAvx2 = {"avx2",
                                    ScoreFloats<SevenBit, HalfSource<1, SevenBit::FromHalves>>,
                                    ScoreFloats<SevenBit, HalfSource<1, SevenBit::FromBfloat16s>>,
                                    FillTableOfAny,
-                                   Nearest<SevenBit>};
+                                   Nearest<SevenBit>,
+                                   EncodeInt8};

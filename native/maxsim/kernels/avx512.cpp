@@ -11,4 +11,5 @@ const MaxsimKernels kMaxsimAvx512 = {"avx512",
                                      ScoreFloats<Zmm, HalfSource<2, Zmm::FromHalves>>,
                                      ScoreFloats<Zmm, HalfSource<2, Zmm::FromBfloat16s>>,
                                      FillTable<Zmm>,
-                                     Nearest<Zmm>};
+                                     Nearest<Zmm>,
+                                     EncodeInt8};

@@ -61,4 +61,5 @@ const MaxsimKernels kMaxsimAvx512Bf16 = {"avx512bf16",
                                          nullptr,
                                          ScoreFloats<ZmmBfloat16, Bfloat16Source>,
                                          nullptr,
+                                         nullptr,
                                          nullptr};

@@ -36,4 +36,5 @@ const MaxsimKernels kMaxsimAvxVnni = {"avxvnni",
                                       ScoreFloats<Vnni, HalfSource<1, Vnni::FromHalves>>,
                                       ScoreFloats<Vnni, HalfSource<1, Vnni::FromBfloat16s>>,
                                       FillTable<Vnni>,
-                                      Nearest<Vnni>};
+                                      Nearest<Vnni>,
+                                      EncodeInt8};

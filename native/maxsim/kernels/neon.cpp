@@ -188,4 +188,5 @@ const MaxsimKernels kMaxsimNeon = {"neon",
                                    ScoreFloats<Neon, HalfSource<1, Neon::FromHalves>>,
                                    ScoreFloats<Neon, HalfSource<1, Neon::FromBfloat16s>>,
                                    FillTable<Neon>,
-                                   Nearest<Neon>};
+                                   Nearest<Neon>,
+                                   EncodeInt8};

@@ -7,6 +7,8 @@
 
 #include "maxsim/half.h"
 #include "maxsim/kernel.h"
+#define MAXSIM_NO_VECTORS
+#include "maxsim/kernels/encode.h"
 #include "maxsim/kernels/fold.h"
 
 namespace {
@@ -206,4 +208,5 @@ const MaxsimKernels kMaxsimScalar = {"scalar",
                                      ScoreFloats<ReadHalf, 2>,
                                      ScoreFloats<ReadBfloat16, 2>,
                                      FillTable,
-                                     Nearest};
+                                     Nearest,
+                                     EncodeInt8};
