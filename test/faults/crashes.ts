@@ -37,7 +37,7 @@ const STATES = statesOf(WHOLE);
 const SECOND = 'x';
 
 /** Of the states of each second life: all would be ten thousands. */
-const SHARE_OF_SECOND_LIVES = 0.2;
+const SHARE_OF_SECOND_LIVES = 0.1;
 
 /** The last step that is acknowledged and the last that has begun; -1: not even the creation. */
 type Progress = { acknowledged: number; begun: number };

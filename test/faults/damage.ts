@@ -49,10 +49,7 @@ export async function flips(
     const what = `bit ${bit} of byte ${byte} of ${region.file} (${region.name}, ${codec})`;
     const path = join(damage.sample.directory, region.file);
     flip(path, byte, bit);
-    // The manifest is one of many files: most flips are read, some refreshed to, some written over.
-    if (i % 8 === 0) await damage.refresh(region.file, what);
-    else if (i % 8 === 1 || region.file === 'writer.lock') await damage.write(region.file, what);
-    else await damage.read(region.file, what, READING[i % READING.length]);
+    await damage.try(i, region.file, what);
     flip(path, byte, bit);
   }
 }
@@ -69,14 +66,14 @@ export async function truncations(tally: Tally, codec: SampleCodec, from: number
     const whole = readFileSync(path);
     truncateSync(path, size);
     const what = `${file} cut to ${size} bytes (${codec})`;
-    if (i % 8 === 0) await damage.refresh(file, what);
-    else if (i % 8 === 1 || file === 'writer.lock') await damage.write(file, what);
-    else await damage.read(file, what, READING[i % READING.length]);
+    await damage.try(i, file, what);
     writeFileSync(path, whole);
   }
 }
 
 class Damage {
+  /** Whether the damage at hand has been named by an error. */
+  private named = false;
   private readonly copy = join(scratch('memory'), 'copy');
 
   private constructor(
@@ -97,7 +94,16 @@ class Damage {
     return new Damage(tally, sample, newest, older);
   }
 
-  async read(file: string, what: string, options: IndexOptions): Promise<void> {
+  /** Most damage is read, some is refreshed to, some met by a writer. */
+  async try(trial: number, file: string, what: string): Promise<void> {
+    this.named = false;
+    if (trial % 8 === 0) await this.refresh(file, what);
+    else if (trial % 8 === 1 || file === 'writer.lock') await this.write(file, what);
+    else await this.read(file, what, READING[trial % READING.length]);
+    if (this.named) this.tally.count('named');
+  }
+
+  private async read(file: string, what: string, options: IndexOptions): Promise<void> {
     const index = await this.open(this.sample.directory, file, what, { mode: 'read', ...options });
     if (index === null) return;
     await this.ask(index, this.newest, file, what);
@@ -105,7 +111,7 @@ class Damage {
   }
 
   /** Opens the generation before the newest, then moves to the newest. */
-  async refresh(file: string, what: string): Promise<void> {
+  private async refresh(file: string, what: string): Promise<void> {
     const manifest = join(this.sample.directory, 'manifest.json');
     const damaged = readFileSync(manifest);
     writeFileSync(manifest, this.sample.olderManifest);
@@ -124,7 +130,7 @@ class Damage {
   }
 
   /** A compaction must not give damage a new checksum. */
-  async write(file: string, what: string): Promise<void> {
+  private async write(file: string, what: string): Promise<void> {
     rmSync(this.copy, { recursive: true, force: true });
     cpSync(this.sample.directory, this.copy, { recursive: true });
     const index = await this.open(this.copy, file, what, { mode: 'write', create: false });
@@ -182,6 +188,7 @@ class Damage {
   private judge(error: unknown, file: string, what: string): void {
     const named =
       error instanceof MaxSimError && NAMED.includes(error.code) && error.message.includes(file);
+    this.named ||= named;
     if (!named) this.tally.harm('wrongScores', `${what}: ${(error as Error).stack}`);
   }
 }

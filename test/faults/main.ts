@@ -16,7 +16,7 @@ import { type Counts, type Report, Tally } from './tally.js';
 
 const PART = fileURLToPath(new URL('part.js', import.meta.url));
 
-const DEFAULTS = { crashes: 2500, kills: 200, flips: 12_000, truncations: 1000, ioErrors: 500 };
+const DEFAULTS = { crashes: 2000, kills: 200, flips: 12_000, truncations: 1000, ioErrors: 500 };
 
 type Sizes = typeof DEFAULTS;
 
@@ -151,6 +151,7 @@ function printTable({ counts, harms }: Tally): void {
     kills: 'kills: writers ended by SIGKILL',
     flips: 'flips: single bits changed',
     truncations: 'truncations: files cut short',
+    named: 'flips and truncations named by an error; the others did no harm',
     ioErrors: 'errors of the disk',
     races: 'races of two writers for the lock',
     readers: 'readers that outlived their files or their writer',

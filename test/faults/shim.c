@@ -1,8 +1,9 @@
 /*
  * A recorded file system that can be told to fail. Loaded with LD_PRELOAD into a process that works
- * under the directory MAXSIM_FAULTS_ROOT: every operation there is numbered and written to a log, in
- * the order in which the kernel saw them, and one of them may fail, be cut short, or end the process.
- * All else passes through. Commands are written to the file `control` in that directory, one a write:
+ * under the directory MAXSIM_FAULTS_ROOT: every operation there is numbered and written to a log,
+ * in the order in which the kernel saw them, and one of them may fail, be cut short, or end the
+ * process. All else passes through. Commands are written to the file `control` in that directory,
+ * one a write:
  *
  *   log PATH            start a new log there; the next operation is number 1
  *   mark TEXT           a line of the workload in the log
@@ -72,8 +73,9 @@ static void LogBytes(const void* data, size_t size) {
 static void Log(const char* name, long result, int fd, i64 offset, long flags, const char* path,
                 const char* to, const void* data, size_t size) {
   char line[4096];
-  const int length = snprintf(line, sizeof(line), "%ld\t%s\t%ld\t%d\t%lld\t%ld\t%s\t%s\t%zu\n",
-                              operations, name, result, fd, (long long)offset, flags, path, to, size);
+  const int length =
+      snprintf(line, sizeof(line), "%ld\t%s\t%ld\t%d\t%lld\t%ld\t%s\t%s\t%zu\n", operations, name,
+               result, fd, (long long)offset, flags, path, to, size);
   LogBytes(line, (size_t)length);
   LogBytes(data, size);
   LogBytes("\n", 1);
@@ -211,26 +213,26 @@ static int OpenAt(int directory, const char* path, int flags, mode_t mode) {
 }
 
 /* An operation on a name or a file that either happens or does not. */
-#define SIMPLE(name, fd, offset, path, to, watched, call)  \
-  if (!(watched)) return (int)(call);                      \
-  pthread_mutex_lock(&mutex);                              \
-  int result = -1;                                         \
-  if (!Refused(name, fd, path)) {                          \
-    result = (int)(call);                                  \
-    Log(name, result, fd, offset, 0, path, to, "", 0);     \
-    Performed();                                           \
-  }                                                        \
-  pthread_mutex_unlock(&mutex);                            \
+#define SIMPLE(name, fd, offset, path, to, watched, call) \
+  if (!(watched)) return (int)(call);                     \
+  pthread_mutex_lock(&mutex);                             \
+  int result = -1;                                        \
+  if (!Refused(name, fd, path)) {                         \
+    result = (int)(call);                                 \
+    Log(name, result, fd, offset, 0, path, to, "", 0);    \
+    Performed();                                          \
+  }                                                       \
+  pthread_mutex_unlock(&mutex);                           \
   return result
 
-#define OPEN_BODY(directory)                     \
-  mode_t mode = 0;                               \
-  if (flags & (O_CREAT | O_TMPFILE)) {           \
-    va_list rest;                                \
-    va_start(rest, flags);                       \
-    mode = va_arg(rest, mode_t);                 \
-    va_end(rest);                                \
-  }                                              \
+#define OPEN_BODY(directory)           \
+  mode_t mode = 0;                     \
+  if (flags & (O_CREAT | O_TMPFILE)) { \
+    va_list rest;                      \
+    va_start(rest, flags);             \
+    mode = va_arg(rest, mode_t);       \
+    va_end(rest);                      \
+  }                                    \
   return OpenAt(directory, path, flags, mode)
 
 EXPORT int open(const char* path, int flags, ...) { OPEN_BODY(AT_FDCWD); }

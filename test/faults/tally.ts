@@ -9,6 +9,8 @@ export type Counts = {
   kills: number;
   flips: number;
   truncations: number;
+  /** Flips and truncations that an error has named; the others did no harm. */
+  named: number;
   /** Operations that were made to fail, and disks that refuse by themselves. */
   ioErrors: number;
   /** Contests of two writers for one lock. */
@@ -41,6 +43,7 @@ export class Tally {
     kills: 0,
     flips: 0,
     truncations: 0,
+    named: 0,
     ioErrors: 0,
     races: 0,
     readers: 0,
