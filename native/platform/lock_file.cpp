@@ -9,10 +9,16 @@
 #error "lock_file: the Windows backend (LockFileEx) is not written yet"
 #endif
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 namespace maxsim {
+namespace {
+
+bool IsAlive(long pid) { return ::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM; }
+
+}  // namespace
 
 Status LockFile::Acquire(const std::string& path, std::unique_ptr<LockFile>* lock,
                          long* holder_pid) {
@@ -43,7 +49,9 @@ Status LockFile::Acquire(const std::string& path, std::unique_ptr<LockFile>* loc
       return Status::Error("IO_ERROR", "%s: cannot lock: %s.", path.c_str(), std::strerror(error));
     }
     const long pid = got > 0 ? std::strtol(text, nullptr, 10) : 0;
-    *holder_pid = pid > 0 ? pid : 0;
+    // The file still names the last holder until the new one has written: rather nobody than
+    // somebody who has let go or is dead.
+    *holder_pid = pid > 0 && IsAlive(pid) ? pid : 0;
     if (*holder_pid == 0) {
       return Status::Error("INDEX_LOCKED", "%s: another writer has the index open.", path.c_str());
     }
@@ -58,6 +66,9 @@ Status LockFile::Acquire(const std::string& path, std::unique_ptr<LockFile>* loc
   return Status::Ok();
 }
 
-LockFile::~LockFile() { ::close(fd_); }
+LockFile::~LockFile() {
+  (void)!::ftruncate(fd_, 0);
+  ::close(fd_);
+}
 
 }  // namespace maxsim

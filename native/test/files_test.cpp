@@ -110,5 +110,12 @@ TEST_CASE("a lock excludes a second one in the same process and names the holder
   CHECK(std::string(status.code()) == "INDEX_LOCKED");
   CHECK(pid == static_cast<long>(getpid()));
   first.reset();
+  CHECK(fs::file_size(directory / "lock") == 0);
   CHECK(LockFile::Acquire(directory / "lock", &second, &pid).ok());
+  // As between the lock and the pid of a writer that follows one that was killed.
+  WriteAll(directory / "lock", {'9', '9', '9', '9', '9', '9', '9', '\n'});
+  const Status unnamed = LockFile::Acquire(directory / "lock", &first, &pid);
+  CHECK(std::string(unnamed.code()) == "INDEX_LOCKED");
+  CHECK(pid == 0);
+  CHECK(unnamed.message().find("9999999") == std::string::npos);
 }

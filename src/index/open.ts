@@ -2,7 +2,7 @@
  * Opening an index: what the caller asked for against what the directory holds. Creates in an absent or
  * empty directory, touches nothing in one that is no index.
  */
-import { mkdir, readdir } from 'node:fs/promises';
+import { access, constants, mkdir, readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import {
   checkBoolean,
@@ -272,10 +272,12 @@ async function prepareDirectory(path: string, options: Checked): Promise<void> {
   firstManifest(options); // before anything is made: throws when dim is missing
   try {
     const made = await mkdir(path, { recursive: true });
-    // The names of new directories are entries of their parents, and as durable as those.
-    for (let child = path; made !== undefined; child = dirname(child)) {
+    // The names of new directories are entries of their parents, and as durable as those. One that was
+    // there may have been made by a call that failed before this flush.
+    if (made === undefined && !(await isReadable(dirname(path)))) return;
+    for (let child = path; ; child = dirname(child)) {
       await nativeAsync(() => loadAddon().flushDirectory(dirname(child)));
-      if (child === made || child === dirname(child)) break;
+      if (made === undefined || child === made || child === dirname(child)) break;
     }
   } catch (error) {
     if (error instanceof MaxSimError) throw error;
@@ -283,6 +285,14 @@ async function prepareDirectory(path: string, options: Checked): Promise<void> {
       cause: error,
     });
   }
+}
+
+/** What cannot be opened cannot be flushed; who made it must have done so. */
+async function isReadable(directory: string): Promise<boolean> {
+  return await access(directory, constants.R_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 function firstManifest(options: Checked): Manifest {
