@@ -18,6 +18,9 @@ export async function knownOf(index: Index): Promise<Known> {
   return { documents, found: await index.search(QUERY, { topK: documents.size }) };
 }
 
+/** Holds for the documents of which the id begins with `e`: all have version 1. */
+const FILTER = { group: 'e', version: { lte: 1 }, odd: true };
+
 export type Question = {
   question: string;
   ask: (index: Index) => unknown;
@@ -83,6 +86,17 @@ export function* questions({ documents, found }: Known): Generator<Question> {
         .map(({ stored }) => JSON.stringify(stored))
         .sort()
         .join(),
+  };
+  const inGroup = found.filter(({ id }) => id.startsWith('e'));
+  yield {
+    question: 'search with a filter',
+    ask: async (index) => await index.search(QUERY, { topK: ids.length, filter: FILTER }),
+    same: (answer) => JSON.stringify(answer) === JSON.stringify(inGroup),
+  };
+  yield {
+    question: 'count with a filter',
+    ask: async (index) => await index.count(FILTER),
+    same: (answer) => answer === inGroup.length,
   };
   yield {
     question: 'an unknown id',
