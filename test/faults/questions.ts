@@ -1,5 +1,5 @@
 /** Everything that can be asked of a small index, and the right answers, taken while it was whole. */
-import type { Index } from '../../dist/index/store.js';
+import type { DocumentView } from '../../dist/index/document-view.js';
 import type { StoredDocument } from '../../dist/types.js';
 import { QUERY, sameVectors } from './documents.js';
 
@@ -8,7 +8,7 @@ export type Known = {
   found: readonly { id: string; score: number }[];
 };
 
-export async function knownOf(index: Index): Promise<Known> {
+export async function knownOf(index: DocumentView): Promise<Known> {
   const documents = new Map();
   for await (const stored of index.documents()) {
     const { id } = stored;
@@ -23,7 +23,7 @@ const FILTER = { group: 'e', version: { lte: 1 }, odd: true };
 
 export type Question = {
   question: string;
-  ask: (index: Index) => unknown;
+  ask: (index: DocumentView) => unknown;
   same: (answer: unknown) => boolean;
 };
 
