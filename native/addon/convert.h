@@ -74,6 +74,7 @@ Classes& ClassesOf(Napi::Env env);
 void ExportCodebook(Napi::Env env, Napi::Object exports);
 void ExportFilter(Napi::Env env, Napi::Object exports);
 void ExportQuery(Napi::Env env, Napi::Object exports);
+void ExportSegmentWriter(Napi::Env env, Napi::Object exports);
 void ExportSnapshot(Napi::Env env, Napi::Object exports);
 void ExportStoreTasks(Napi::Env env, Napi::Object exports);
 void ExportVectors(Napi::Env env, Napi::Object exports);

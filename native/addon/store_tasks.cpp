@@ -1,4 +1,6 @@
 // What a writer asks for: durable files, written off the event loop, and the lock.
+#include "addon/store_tasks.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -20,7 +22,6 @@
 #include "platform/lock_file.h"
 
 namespace maxsim::addon {
-namespace {
 
 Napi::Value FromSummary(Napi::Env env, const SegmentSummary& summary, uint64_t clipped) {
   Napi::Object result = Napi::Object::New(env);
@@ -31,6 +32,8 @@ Napi::Value FromSummary(Napi::Env env, const SegmentSummary& summary, uint64_t c
   result.Set("clipped", static_cast<double>(clipped));
   return result;
 }
+
+namespace {
 
 // Ends the writing of a merged segment early: of a document without tokens none can be made.
 class CancellableDocuments : public LiveDocuments {
@@ -108,65 +111,8 @@ Napi::Value CheckDocumentsTask(const Napi::CallbackInfo& info) {
       anchor);
 }
 
-// (path, format, ids, vectors, records, fields?) -> Promise<{ documents, tokens, sizeBytes,
-// headerCrc, clipped, clippedByDocument }>
-Napi::Value WriteSegmentTask(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  struct Job {
-    std::string path;
-    VectorFormat format;
-    std::vector<FloatDocuments::Document> documents;
-    GivenFields fields;
-    std::unique_ptr<FloatDocuments> source;
-    SegmentSummary summary;
-  };
-  auto job = std::make_shared<Job>();
-  Napi::Array ids, vectors, records;
-  if (!ToText(info[0], "path", &job->path) || !ToFormat(info[1], &job->format) ||
-      !ToArray(info[2], "ids", &ids) || !ToArray(info[3], "vectors", &vectors) ||
-      !ToArray(info[4], "records", &records)) {
-    return env.Undefined();
-  }
-  const uint32_t count = ids.Length();
-  if (count == 0 || vectors.Length() != count || records.Length() != count) {
-    return Throw(env,
-                 Status::Error("INVALID_ARGUMENT",
-                               "ids, vectors and records must have one length of 1 or more, but "
-                               "have %u, %u and %u.",
-                               count, vectors.Length(), records.Length()));
-  }
-  if (!job->fields.Read(info[5], count)) return env.Undefined();
-  std::vector<FloatDocuments::Document> documents;
-  const Napi::Array anchor = Napi::Array::New(env);
-  if (!ToDocuments(ids, vectors, anchor, &documents) || !Gather(records, count, anchor, count)) {
-    return env.Undefined();
-  }
-  for (uint32_t i = 0; i < count; i++) {
-    const Napi::HandleScope scope(env);
-    if (!ToFloats(PropertyOf(anchor, i), "vectors", &documents[i].vectors) ||
-        !ToBytes(PropertyOf(anchor, count + i), "records", &documents[i].record)) {
-      return env.Undefined();
-    }
-  }
-  job->documents = std::move(documents);
-  return StartTask(
-      env,
-      [job] {
-        job->source = std::make_unique<FloatDocuments>(job->format, std::move(job->documents),
-                                                       job->fields.Write());
-        Status status = job->source->ValidateFirst();
-        return status.ok() ? WriteSegment(job->path, job->format, *job->source, &job->summary)
-                           : status;
-      },
-      [job](Napi::Env e) {
-        const Napi::Value result = FromSummary(e, job->summary, job->source->encoded().clamped);
-        result.As<Napi::Object>().Set("clippedByDocument", FromUint32s(e, job->source->clamped()));
-        return result;
-      },
-      anchor);
-}
-
-// (path, snapshot, segments: number[], limits?) -> Promise<same>; the live documents of those
+// (path, snapshot, segments: number[], limits?) -> Promise<{ documents, tokens, sizeBytes,
+// headerCrc, clipped }>; the live documents of those
 // segments, bytes as they are, at low priority.
 Napi::Value MergeSegments(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -431,7 +377,6 @@ void ExportStoreTasks(Napi::Env env, Napi::Object exports) {
   const Napi::Function lock = LockObject::DefineClass(
       env, "Lock", {LockObject::InstanceMethod<&LockObject::Release>("release")});
   ClassesOf(env).lock = Napi::Persistent(lock);
-  exports.Set("writeSegment", Napi::Function::New(env, WriteSegmentTask, "writeSegment"));
   exports.Set("checkDocuments", Napi::Function::New(env, CheckDocumentsTask, "checkDocuments"));
   exports.Set("mergeSegments", Napi::Function::New(env, MergeSegments, "mergeSegments"));
   exports.Set("recodeSegments", Napi::Function::New(env, RecodeSegments, "recodeSegments"));

@@ -24,24 +24,22 @@ double Squares(std::span<const float> values) {
 }  // namespace
 
 Status FloatDocuments::Validate() const {
-  Status status = ValidateShapes();
+  Status status = Status::Ok();
   for (size_t i = 0; i < documents_.size() && status.ok(); i++) status = Validate(documents_[i]);
   return status;
 }
 
-Status FloatDocuments::ValidateShapes() const {
-  const size_t dim = format_.dim;
-  for (const Document& document : documents_) {
-    const size_t values = document.vectors.size(), tokens = values / dim;
-    if (tokens != 0 && tokens <= kMaxDocumentTokens && tokens * dim == values) continue;
-    return Status::Error("INVALID_VECTORS",
-                         "document \"%s\" has %zu vector values, expected 1 to %zu rows of %zu.",
-                         PrintableId(document.id).c_str(), values, kMaxDocumentTokens, dim);
-  }
-  return Status::Ok();
+Status FloatDocuments::ValidateShape(const Document& document) const {
+  const size_t dim = format_.dim, values = document.vectors.size(), tokens = values / dim;
+  if (tokens != 0 && tokens <= kMaxDocumentTokens && tokens * dim == values) return Status::Ok();
+  return Status::Error("INVALID_VECTORS",
+                       "document \"%s\" has %zu vector values, expected 1 to %zu rows of %zu.",
+                       PrintableId(document.id).c_str(), values, kMaxDocumentTokens, dim);
 }
 
 Status FloatDocuments::Validate(const Document& document) const {
+  const Status shape = ValidateShape(document);
+  if (!shape.ok()) return shape;
   const size_t dim = format_.dim, tokens = document.vectors.size() / dim;
   double longest = 0;  // squared
   for (size_t token = 0; token < tokens; token++) {
@@ -68,12 +66,6 @@ Status FloatDocuments::Validate(const Document& document) const {
     return ValidateRange(document, kShortestResidualToken, kLongestResidualToken);
   }
   return Status::Ok();
-}
-
-Status FloatDocuments::ValidateFirst() {
-  // One walk over the floats instead of two: what int8 encodes it can also judge.
-  judged_ = format_.tokens.codec == Codec::kInt8;
-  return judged_ ? ValidateShapes() : Validate();
 }
 
 Status FloatDocuments::ValidateRange(const Document& document, double shortest,
@@ -124,15 +116,24 @@ void FloatDocuments::Prepare(size_t first, size_t count, const std::function<voi
   window.count = count;
   window.blocks.resize(std::max(window.blocks.size(), count));
   std::vector<EncodedTokens> encoded(count);
+  // One walk over the floats instead of two where it will do: what int8 encodes it also judges.
+  const bool only_shapes = format_.tokens.codec == Codec::kInt8;
+  std::vector<Status> judgements(judged_ ? count : 0, Status::Ok());
   ThreadPool::Shared().For(count + 1, [&](size_t i) {
     if (i == 0) return meanwhile();
     const size_t number = first + i - 1, tokens = TokenCount(number);
+    if (judged_) {
+      Status& judgement = judgements[i - 1];
+      judgement = only_shapes ? ValidateShape(documents_[number]) : Validate(documents_[number]);
+      if (!judgement.ok()) return;
+    }
     window.blocks[i - 1].resize(tokens * format_.TokenBytes());
     EncodeTokens(format_.tokens, documents_[number].vectors.data(), tokens, format_.dim,
                  window.blocks[i - 1].data(), &encoded[i - 1]);
   });
   for (size_t i = 0; i < count; i++) {
-    if (judged_ && encoded[i].doubtful > 0 && status_.ok()) {
+    if (status_.ok() && judged_) status_ = judgements[i];
+    if (status_.ok() && judged_ && encoded[i].doubtful > 0) {
       status_ = Validate(documents_[first + i]);
     }
     encoded_.Add(encoded[i]);

@@ -56,6 +56,31 @@ struct SegmentSummary {
 Status WriteSegment(const std::string& path, const VectorFormat& format, DocumentSource& source,
                     SegmentSummary* summary);
 
+// The same in steps, for a source whose documents come little by little: how many there will be is
+// known from the start, and all of them but their tokens are there until it is finished. A stream
+// that is not finished leaves nothing behind. Fails as WriteSegment does; then the stream is of no
+// more use.
+class SegmentStream {
+ public:
+  static Status Create(const std::string& path, const VectorFormat& format, DocumentSource& source,
+                       std::unique_ptr<SegmentStream>* stream);
+  ~SegmentStream();
+  SegmentStream(const SegmentStream&) = delete;
+  SegmentStream& operator=(const SegmentStream&) = delete;
+
+  // Documents whose tokens are written.
+  size_t written() const;
+  // Writes the tokens of the next documents, up to `end`, which the source must be ready to give.
+  Status AppendTokens(size_t end);
+  // Writes what is left.
+  Status Finish(SegmentSummary* summary);
+
+ private:
+  class Writing;
+  explicit SegmentStream(std::unique_ptr<Writing> writing);
+  std::unique_ptr<Writing> writing_;
+};
+
 // Token vectors as floats, encoded while they are written, or learned from.
 class FloatDocuments : public DocumentSource, public TokenSource {
  public:
@@ -78,9 +103,8 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   // token that is not of unit length, so that clamping would change more than the codec promises;
   // for f16 and residual codecs, a token that is too long or too short.
   Status Validate() const;
-  // In its place: as much of it as has to be known before anything is written. The rest comes with
-  // Tokens, and as status().
-  Status ValidateFirst();
+  // In its place: every document is validated when it is prepared, and status() says so.
+  void ValidateLater() { judged_ = true; }
   Status status() const override { return status_; }
   size_t document_count() const override { return documents_.size(); }
   std::string_view Id(size_t document) const override { return documents_[document].id; }
@@ -90,6 +114,9 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   uint32_t TokenCount(size_t document) const override {
     return static_cast<uint32_t>(documents_[document].vectors.size() / format_.dim);
   }
+  // Replaces a document by what has come meanwhile. Its vectors are read until it is prepared, and
+  // only counted from then on.
+  void Give(size_t number, Document document) { documents_[number] = std::move(document); }
   void Prepare(size_t first, size_t count, const std::function<void()>& meanwhile) override;
   std::span<const uint8_t> Tokens(size_t document) override;
   Status Fields(std::vector<uint8_t>* section) const override { return fields_.Finish(section); }
@@ -99,7 +126,7 @@ class FloatDocuments : public DocumentSource, public TokenSource {
   void Vectors(size_t document, float* vectors) const override;
 
  private:
-  Status ValidateShapes() const;
+  Status ValidateShape(const Document& document) const;
   Status Validate(const Document& document) const;
   Status ValidateRange(const Document& document, double shortest, double longest) const;
   Status ValidateInt8(const Document& document, double longest) const;

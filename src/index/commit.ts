@@ -15,11 +15,12 @@ import {
 import { type ChangeGroup, type Changes, type CommitCounts, combine } from './change-group.js';
 import { bitsOf, isResidual, type StoredCodec, type Training, tokenBytes } from './codec.js';
 import { bytesOfDocuments, requireSpace } from './disk-space.js';
-import type { PreparedDocument } from './document.js';
+import { copiesOf, type PreparedDocument } from './document.js';
 import { toColumns } from './fields.js';
 import { filesOf, formatOf, type Generation, openGeneration, removeFiles } from './generation.js';
 import { type Manifest, readManifest, writeManifest } from './manifest.js';
 import { chooseScale, sampleOf } from './scale.js';
+import { writeSegment } from './segment-writer.js';
 
 /** `next` is null when there was nothing to do; `counts` has one entry per call. */
 export type Committed = {
@@ -130,11 +131,12 @@ class Attempt {
   async run(group: ChangeGroup, training: Training): Promise<Committed> {
     const { documents, callers, passing, dead, counts } = group;
     if (passing.length > 0) {
+      const vectors = await copiesOf(passing);
       await nativeAsync(() =>
         loadAddon().checkDocuments(
           formatOf(this.manifest, this.codebook),
           passing.map(({ id }) => id),
-          passing.map(({ vectors }) => vectors),
+          vectors,
         ),
       );
     }
@@ -273,24 +275,22 @@ class Attempt {
     documents: readonly PreparedDocument[],
     training: Training,
   ): Promise<{ entry: SegmentEntry; clippedByDocument: Uint32Array }> {
-    const addon = loadAddon();
-    const vectors = documents.map((document) => document.vectors);
-    if (this.manifest.codec.codebook === null) {
-      await this.train(vectors, training, {});
-    } else if (this.manifest.codec.scale === null) {
-      const scale = await chooseScale(vectors, this.manifest.dim);
-      this.manifest = { ...this.manifest, codec: { ...this.manifest.codec, scale } };
+    if (this.manifest.codec.codebook === null || this.manifest.codec.scale === null) {
+      // Read on other threads, while the caller's may be taken away: hence copies.
+      const vectors = await copiesOf(documents);
+      if (this.manifest.codec.codebook === null) {
+        await this.train(vectors, training, {});
+      } else {
+        const scale = await chooseScale(vectors, this.manifest.dim);
+        this.manifest = { ...this.manifest, codec: { ...this.manifest.codec, scale } };
+      }
     }
     const file = this.nextFile();
-    const { clippedByDocument, ...summary } = await nativeAsync(() =>
-      addon.writeSegment(
-        join(this.directory, file),
-        formatOf(this.manifest, this.codebook),
-        documents.map((document) => document.id),
-        vectors,
-        documents.map((document) => document.record),
-        toColumns(this.manifest, documents),
-      ),
+    const { clippedByDocument, ...summary } = await writeSegment(
+      join(this.directory, file),
+      formatOf(this.manifest, this.codebook),
+      documents,
+      toColumns(this.manifest, documents),
     );
     return { entry: toEntry(file, summary), clippedByDocument };
   }

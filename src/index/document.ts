@@ -30,16 +30,21 @@ export type DocumentRecord = {
   payload: Payload | null;
 };
 
-/** A document that nobody outside can change any more. */
+/** A document that is checked; only its vectors may still be the caller's. */
 export type PreparedDocument = {
   /** As it is stored: with the tenant in front where there are tenants. */
   id: string;
   vectors: Float32Array;
+  /** When they were checked. */
+  valueCount: number;
   record: Uint8Array;
   /** Of each field that is stored, in their order. */
   fields: readonly (readonly FieldValue[])[];
 };
 
+// Vector values of one call that are copied at once. The rest of a larger call stays the caller's until
+// it is written: a copy of everything would take as much memory again, and as long as the encoding.
+const COPIED_VALUES = 2 ** 20;
 const MAX_HASH_BYTES = 256;
 /** Enough of a record to hold the content hash: array and string headers, and the string. */
 export const HASH_PREFIX_BYTES = 1 + 3 + MAX_HASH_BYTES;
@@ -47,8 +52,24 @@ export const HASH_PREFIX_BYTES = 1 + 3 + MAX_HASH_BYTES;
 const packr = new Packr({ moreTypes: false, useRecords: false, variableMapSize: true });
 const unpackr = new Unpackr({ moreTypes: false, useRecords: false });
 
+/** Not slice(): a subclass may answer that with a view of memory that the caller can take away. */
+function copyOf(vectors: Float32Array): Float32Array {
+  return new Float32Array(vectors);
+}
+
+/** The vectors of documents, as memory that nobody else has. */
+export async function copiesOf(documents: readonly PreparedDocument[]): Promise<Float32Array[]> {
+  const pace = new Pace();
+  const copies: Float32Array[] = [];
+  for (const { vectors } of documents) {
+    copies.push(copyOf(vectors));
+    await pace.rest();
+  }
+  return copies;
+}
+
 /**
- * Checks and copies documents, a few milliseconds at a time so that the event loop stays free; the last
+ * Checks documents and packs what is stored beside their vectors, a few milliseconds at a time so that the event loop stays free; the last
  * of several with one id wins. Throws INVALID_ARGUMENT, INVALID_VECTORS; whether the values are finite
  * is checked later, off the event loop.
  */
@@ -59,9 +80,12 @@ export async function prepareDocuments(
 ): Promise<{ prepared: Map<string, PreparedDocument>; repeats: number }> {
   const prepared = new Map<string, PreparedDocument>();
   let repeats = 0;
+  let copied = 0;
   const pace = new Pace();
   for (const [i, document] of documents.entries()) {
     const ready = prepareDocument(document, `documents[${i}]`, dim, fields, tenant);
+    copied += ready.valueCount;
+    if (copied <= COPIED_VALUES) ready.vectors = copyOf(ready.vectors);
     // Deleted first: the last one also takes the last place.
     if (prepared.delete(ready.id)) repeats += 1;
     prepared.set(ready.id, ready);
@@ -100,10 +124,10 @@ function prepareDocument(
     }
   }
   const record = packr.pack([contentHash ?? null, text ?? null, payload ?? null]);
-  // Not slice(): a subclass may answer that with a view of memory that the caller can take away.
   return {
     id,
-    vectors: new Float32Array(given),
+    vectors: given,
+    valueCount: given.length,
     record,
     fields: [
       ...(tenant === null ? [] : [[tenant]]),

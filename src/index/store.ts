@@ -160,7 +160,8 @@ export class Index extends DocumentView {
   /**
    * Deletes, then adds, as one generation: durable when this resolves, all or nothing. An id in both is
    * a replacement; the last of several documents with one id wins, the others count as replaced.
-   * Documents are copied in slices of a few milliseconds, so leave them alone until this resolves.
+   * The vectors of a large call are copied little by little while others are written, so leave them alone
+   * until this resolves.
    * Calls take effect in their order. Those that wait while one is written become the next generation
    * together: each has the counts it would have had alone, and fails alone. Throws INVALID_ARGUMENT,
    * INVALID_VECTORS, VECTOR_OUT_OF_RANGE, READ_ONLY, DISK_FULL, IO_ERROR; then nothing has changed.

@@ -204,6 +204,23 @@ export interface NativeSnapshot {
   close(): void;
 }
 
+/** Documents on their way to disk. One step may be asked for while another is under way. */
+export interface NativeSegmentWriter {
+  /**
+   * The next documents: ids and vectors are copied before this returns, encoded and written after.
+   * `records` must stay as they are until `finish` or `abort` has settled.
+   */
+  append(
+    ids: readonly string[],
+    vectors: readonly Float32Array[],
+    records: readonly Uint8Array[],
+  ): Promise<void>;
+  /** When all are there: the file is durable, but for its name. */
+  finish(): Promise<SegmentSummary & { clippedByDocument: Uint32Array }>;
+  /** Removes what was written, when what is under way has ended. */
+  abort(): Promise<void>;
+}
+
 export interface Addon {
   cpu(): { brand: string; features: string[] };
   kernels(): {
@@ -235,15 +252,12 @@ export interface Addon {
     limits?: TaskLimits,
   ): Promise<Float32Array>;
   explainVectors(query: NativeQuery, format: VectorFormat, vectors: Float32Array): NativeMatches;
-  /** The arrays must not change, nor their buffers be transferred, before the promise settles. */
-  writeSegment(
+  readonly SegmentWriter: new (
     path: string,
     format: VectorFormat,
-    ids: readonly string[],
-    vectors: readonly Float32Array[],
-    records: readonly Uint8Array[],
+    documentCount: number,
     fields?: readonly FieldColumn[],
-  ): Promise<SegmentSummary & { clippedByDocument: Uint32Array }>;
+  ) => NativeSegmentWriter;
   /** Rejects as writeSegment would. */
   checkDocuments(
     format: VectorFormat,

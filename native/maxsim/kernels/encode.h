@@ -156,6 +156,14 @@ MAXSIM_INLINE void ToRows(const uint8_t* bytes, size_t count, size_t dim, size_t
 
 #endif
 
+MAXSIM_INLINE bool AnyBeyond(const Lanes16& lanes, float limit) {
+  float values[kMaxsimLanes];
+  memcpy(values, &lanes, sizeof(values));
+  bool any = false;
+  for (int i = 0; i < kMaxsimLanes; i++) any |= values[i] >= limit;
+  return any;
+}
+
 // 2^kStages values, `half` apart, through as many stages of a Walsh-Hadamard transform: what a
 // stage at a time does, without its stores.
 template <int kStages>
@@ -201,9 +209,13 @@ MAXSIM_INLINE void EncodeInt8Lanes(const float* tokens, size_t count,
   alignas(64) Lanes16 values[kMaxPaddedDim];
   alignas(64) uint8_t bytes[kMaxPaddedDim * kMaxsimLanes];
   ToLanes(tokens, count, dim, values);
+  const char* next = (const char*)(tokens + count * dim);
   for (int round = 0; round < 2; round++) {
     for (size_t d = 0; d < dim; d++) {
       if ((rotation->signs[round][d / 64] >> (d % 64) & 1) != 0) values[d] = -values[d];
+      // The next 16 tokens of the document, a line for each dim: read as columns, they would each
+      // be waited for.
+      if (round == 0) Fetch(next + d * sizeof(Lanes16));
     }
     HadamardLanes(values, size, rotation->scale);
     if (size < dim) HadamardLanes(values + (dim - size), size, rotation->scale);
@@ -226,19 +238,24 @@ MAXSIM_INLINE void EncodeInt8Lanes(const float* tokens, size_t count,
     exact = exact + values[d] * values[d];
   }
 
+  const Lanes16 inverse_unit = one / lane_unit;
+  Lanes16 clamped = zero;
+  if (AnyBeyond(largest * inverse_unit, 127.5f)) {  // what rounds to more than the limit
+    for (size_t d = 0; d < dim; d++) {
+      const Lanes16 value = values[d] * inverse_unit;
+      AddOnes(clamped, value >= tip);
+      AddOnes(clamped, -value >= tip);
+    }
+  }
+
   // What is rounded is the token a little longer or shorter, so that what comes out has the right
   // product with it: a few tries, of which the best one stays.
-  const Lanes16 inverse_unit = one / lane_unit;
-  Lanes16 gain = one, best = one, least = zero, clamped = zero;
+  Lanes16 gain = one, best = one, least = zero;
   for (int attempt = 0; attempt < kTries; attempt++) {
     const Lanes16 inverse = gain * inverse_unit;
     Lanes16 stored = zero;
     for (size_t d = 0; d < dim; d++) {
       Lanes16 value = values[d] * inverse;
-      if (attempt == 0) {
-        AddOnes(clamped, value >= tip);
-        AddOnes(clamped, -value >= tip);
-      }
       Select(value, value > limit, limit);
       // Not the other way round: a NaN, too, has to come out as a number.
       Lanes16 kept = -limit;
