@@ -46,9 +46,12 @@ export function documentOf(id: string, version: number): IndexDocument & { vecto
     id,
     vectors: unitVectors(random, tokens),
     text: `${id} in version ${version}`,
-    payload: { version },
+    payload: { version, group: id.slice(0, 1), odd: version % 2 === 1 },
   };
 }
+
+/** Of the payload, for indexes that are to have a column of every type. */
+export const FIELDS = { version: 'number', group: 'keyword', odd: 'boolean' } as const;
 
 /** Id to version. */
 export type Documents = ReadonlyMap<string, number>;
@@ -117,6 +120,13 @@ export async function wrongAnswer(
   const { scores } = index.score(QUERY, ids);
   const found = await index.search(QUERY, { topK: ids.length + 1 });
   const searched = new Map(found.map(({ id, score }) => [id, score]));
+  if (index.fields['version'] !== undefined) {
+    for (const version of new Set(documents.values())) {
+      const right = [...documents.values()].filter((v) => v === version).length;
+      const counted = await index.count({ version });
+      if (counted !== right) return `${counted} documents in version ${version}, not ${right}`;
+    }
+  }
   if (found.length !== ids.length) return `search finds ${found.length} of ${ids.length} documents`;
   for (const [i, id] of ids.entries()) {
     const expected = answers(codec, id, documents.get(id) as number);

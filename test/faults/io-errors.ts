@@ -10,6 +10,7 @@ import { Control } from './control.js';
 import {
   DIM,
   documentOf,
+  FIELDS,
   type State,
   sameDocuments,
   unstoredAnswers,
@@ -99,7 +100,7 @@ class Trial {
     try {
       this.index = await Index.open(this.directory, {
         dim: DIM,
-        ...(this.allowed.includes(null) && { codec: SHORT.codec }),
+        ...(this.allowed.includes(null) && { codec: SHORT.codec, fields: FIELDS }),
       });
     } catch (error) {
       this.judge(error);

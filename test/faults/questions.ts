@@ -1,5 +1,5 @@
 /** Everything that can be asked of a small index, and the right answers, taken while it was whole. */
-import type { Index } from '../../dist/index/store.js';
+import type { DocumentView } from '../../dist/index/document-view.js';
 import type { StoredDocument } from '../../dist/types.js';
 import { QUERY, sameVectors } from './documents.js';
 
@@ -8,7 +8,7 @@ export type Known = {
   found: readonly { id: string; score: number }[];
 };
 
-export async function knownOf(index: Index): Promise<Known> {
+export async function knownOf(index: DocumentView): Promise<Known> {
   const documents = new Map();
   for await (const stored of index.documents()) {
     const { id } = stored;
@@ -18,9 +18,12 @@ export async function knownOf(index: Index): Promise<Known> {
   return { documents, found: await index.search(QUERY, { topK: documents.size }) };
 }
 
+/** Holds for the documents of which the id begins with `e`: all have version 1. */
+const FILTER = { group: 'e', version: { lte: 1 }, odd: true };
+
 export type Question = {
   question: string;
-  ask: (index: Index) => unknown;
+  ask: (index: DocumentView) => unknown;
   same: (answer: unknown) => boolean;
 };
 
@@ -83,6 +86,17 @@ export function* questions({ documents, found }: Known): Generator<Question> {
         .map(({ stored }) => JSON.stringify(stored))
         .sort()
         .join(),
+  };
+  const inGroup = found.filter(({ id }) => id.startsWith('e'));
+  yield {
+    question: 'search with a filter',
+    ask: async (index) => await index.search(QUERY, { topK: ids.length, filter: FILTER }),
+    same: (answer) => JSON.stringify(answer) === JSON.stringify(inGroup),
+  };
+  yield {
+    question: 'count with a filter',
+    ask: async (index) => await index.count(FILTER),
+    same: (answer) => answer === inGroup.length,
   };
   yield {
     question: 'an unknown id',

@@ -4,7 +4,7 @@
  */
 import { Index } from '../../dist/index/store.js';
 import { Control } from './control.js';
-import { DIM, documentOf } from './documents.js';
+import { DIM, documentOf, FIELDS } from './documents.js';
 import { WHOLE } from './script.js';
 
 const [, , log] = process.argv;
@@ -12,7 +12,7 @@ const control = new Control();
 control.send(`log ${log}`);
 const index = await Index.open(`${control.root}/index`, {
   dim: DIM,
-  ...(process.argv[3] === 'create' && { codec: WHOLE.codec }),
+  ...(process.argv[3] === 'create' && { codec: WHOLE.codec, fields: FIELDS }),
 });
 control.send('mark begin 1');
 await index.add([documentOf('x', 1)]);

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Index } from '../../dist/index/store.js';
-import { DIM, documentOf } from './documents.js';
+import { DIM, documentOf, FIELDS } from './documents.js';
 import { scratch } from './scratch.js';
 
 export const SAMPLE_CODECS = ['int8', 'r4', 'f32'] as const;
@@ -21,7 +21,11 @@ export type Sample = {
 /** Two segments of the older generation, one of them with tombstones, and one of the newest. */
 export async function makeSample(codec: SampleCodec): Promise<Sample> {
   const directory = join(scratch('memory'), 'index');
-  const index = await Index.open(directory, { dim: DIM, codec: codec === 'r4' ? 'f16' : codec });
+  const index = await Index.open(directory, {
+    dim: DIM,
+    codec: codec === 'r4' ? 'f16' : codec,
+    fields: FIELDS,
+  });
   const add = (ids: readonly string[]) => index.add(ids.map((id) => documentOf(id, 1)));
   await add(['a', 'b', 'c', 'd', ...(codec === 'r4' ? range('long', 6) : [])]);
   if (codec === 'r4') await index.recode({ name: 'r4', centroids: 16 });

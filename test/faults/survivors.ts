@@ -1,6 +1,7 @@
 /** Readers whose files go away: by compaction, by recode, with the whole directory. */
 import { readdirSync, rmSync } from 'node:fs';
 import { MaxSimError } from '../../dist/errors.js';
+import type { DocumentView } from '../../dist/index/document-view.js';
 import { Index } from '../../dist/index/store.js';
 import { documentOf } from './documents.js';
 import { type Known, knownOf, questions } from './questions.js';
@@ -17,12 +18,14 @@ export async function survivors(tally: Tally): Promise<void> {
     const before = readdirSync(directory);
 
     const writer = await Index.open(directory);
+    const snapshot = writer.snapshot();
     await writer.compact();
     const left = readdirSync(directory);
     const removed = before.filter((name) => name.endsWith('.maxsim') && !left.includes(name));
     if (removed.length === 0) tally.harm('wrongScores', `${codec}: compact has removed no file`);
     await expectKnown(tally, reader, known, `${codec}, compacted`);
     await expectKnown(tally, untouched, known, `${codec}, compacted, untouched until then`);
+    await expectKnown(tally, snapshot, known, `${codec}, compacted, a snapshot of the writer`);
     if (!(await reader.refresh())) tally.harm('lostWrites', `${codec}: refresh sees no compaction`);
     await expectKnown(tally, reader, known, `${codec}, compacted and refreshed`);
     tally.count('readers', 2);
@@ -45,13 +48,20 @@ export async function survivors(tally: Tally): Promise<void> {
     await expectKnown(tally, untouched, known, `${codec}, directory removed, never refreshed`);
     await expectRefusal(tally, reader, `${codec}, refresh without a directory`);
     await expectKnown(tally, reader, last, `${codec}, directory removed and refresh refused`);
-    tally.count('readers', 2);
+    await expectKnown(tally, snapshot, known, `${codec}, directory removed, a snapshot`);
+    tally.count('readers', 3);
     await reader.close();
     await untouched.close();
+    snapshot.close();
   }
 }
 
-async function expectKnown(tally: Tally, index: Index, known: Known, what: string): Promise<void> {
+async function expectKnown(
+  tally: Tally,
+  index: DocumentView,
+  known: Known,
+  what: string,
+): Promise<void> {
   for (const { question, ask, same } of questions(known)) {
     try {
       if (!same(await ask(index))) {

@@ -4,7 +4,7 @@
  */
 import { Index } from '../../dist/index/store.js';
 import { Control } from './control.js';
-import { type Answer, answersOf, DIM, sameVectors } from './documents.js';
+import { type Answer, answersOf, DIM, FIELDS, sameVectors } from './documents.js';
 import { run, WHOLE } from './script.js';
 
 const [, , log, command] = process.argv;
@@ -25,7 +25,7 @@ async function remember(index: Index): Promise<void> {
 }
 
 control.send('mark begin 0');
-const index = await Index.open(directory, { dim: DIM, codec: WHOLE.codec });
+const index = await Index.open(directory, { dim: DIM, codec: WHOLE.codec, fields: FIELDS });
 control.send('mark done 0');
 const reader = await Index.open(directory, { mode: 'read' });
 let step = 0;

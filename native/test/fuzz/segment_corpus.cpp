@@ -9,6 +9,21 @@
 
 using namespace maxsim;
 
+namespace {
+
+// Columns of one value and of several, with documents that have none.
+void AddValues(size_t documents, FieldsWriter* fields) {
+  for (size_t i = 0; i < documents; i++) {
+    if (i % 3 != 0) fields->AddBoolean(0, i % 2 == 0);
+    if (i % 2 == 0) fields->AddKeyword(1, "k" + std::to_string(i));
+    for (size_t value = 0; value < i; value++) fields->AddKeyword(2, "l" + std::to_string(value));
+    for (size_t value = 1; value < i; value++) fields->AddNumber(3, static_cast<double>(value));
+    fields->EndDocument();
+  }
+}
+
+}  // namespace
+
 int main(int count, char** arguments) {
   if (count != 2) {
     std::fprintf(stderr, "usage: segment_corpus <folder>\n");
@@ -32,7 +47,13 @@ int main(int count, char** arguments) {
       for (size_t i = 0; i < documents; i++) {
         source.push_back({"d" + std::to_string(i * i * i), vectors[i], records[i]});
       }
-      FloatDocuments floats(format, std::move(source));
+      FieldsWriter fields(dim == 8 ? std::vector<Field>()
+                                   : std::vector<Field>{{"b", FieldType::kBoolean},
+                                                        {"k", FieldType::kKeyword},
+                                                        {"l", FieldType::kKeyword},
+                                                        {"n", FieldType::kNumber}});
+      if (dim != 8) AddValues(documents, &fields);
+      FloatDocuments floats(format, std::move(source), std::move(fields));
       SegmentSummary summary;
       const std::string path = folder + "/" + CodecName(codec) + "-" + std::to_string(dim);
       Status status = floats.Validate();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "index/filter.h"
 #include "index/segment_reader.h"
 #include "maxsim/query.h"
 #include "maxsim/scan.h"
@@ -37,7 +38,47 @@ SegmentExpectation AsClaimed(const SegmentHeader& header) {
           header.token_count, header.crc32c};
 }
 
+// Every kind of condition on every column, over all documents and over some.
+void Filtered(const SegmentReader& segment) {
+  std::vector<Field> fields;
+  std::vector<uint32_t> ops;
+  std::vector<double> numbers;
+  std::vector<std::string> keywords;
+  uint32_t conditions = 0;
+  const auto add = [&](FilterOp op, uint32_t field, uint32_t rest) {
+    ops.insert(ops.end(), {static_cast<uint32_t>(op), field, rest});
+    conditions++;
+  };
+  for (const Column& column : segment.fields().columns()) {
+    const auto field = static_cast<uint32_t>(fields.size());
+    fields.push_back(column.field);
+    add(FilterOp::kExists, field, 0);
+    if (column.field.type == FieldType::kKeyword) {
+      add(FilterOp::kKeywords, field, 1);
+      add(FilterOp::kKeywordRange, field, kLow);
+      keywords.insert(keywords.end(), {column.terms > 0 ? std::string(column.Term(1)) : "", "k"});
+    } else if (column.field.type == FieldType::kNumber) {
+      add(FilterOp::kNumbers, field, 1);
+      add(FilterOp::kNumberRange, field, kHigh);
+      numbers.insert(numbers.end(), {1, 2});
+    } else {
+      add(FilterOp::kBooleans, field, 1);
+    }
+  }
+  ops.insert(ops.begin(), {static_cast<uint32_t>(FilterOp::kOr), conditions, 0});
+  Filter filter;
+  CompiledFilter compiled;
+  if (!Filter::Parse(std::move(fields), ops, numbers, std::move(keywords), &filter).ok()) return;
+  Require(filter.Compile(segment.fields(), &compiled).ok());
+  Bitmap all, some;
+  compiled.Evaluate(0, segment.document_count(), &all);
+  const std::vector<uint32_t> ordinals = {segment.document_count() - 1, 0};
+  compiled.Evaluate(ordinals, &some);
+  Require(IsSet(some, 0) == IsSet(all, ordinals[0]) && IsSet(some, 1) == IsSet(all, 0));
+}
+
 void Use(const SegmentReader& segment, bool verified) {
+  Filtered(segment);
   const VectorFormat& format = segment.format();
   const size_t dim = format.dim;
   std::vector<MaxsimDocument> documents;
@@ -125,7 +166,7 @@ void Seal(uint8_t* data, size_t size, unsigned seed) {
       std::memcpy(data + documents.offset + at, &entry, sizeof(entry));
     }
   }
-  for (const Section number : {kDocuments, kIds, kIdTable}) {
+  for (const Section number : {kDocuments, kIds, kIdTable, kFields}) {
     SectionEntry& section = header.sections[number];
     if (inside(section)) section.crc32c = Crc32c(data + section.offset, section.size);
   }
