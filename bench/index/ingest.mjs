@@ -29,7 +29,10 @@ export async function benchIngest({ directory, megabytes, rounds }) {
       await file.close();
     });
     await rm(join(folder, 'plain'));
-    const index = await Index.open(join(folder, 'index'), { dim: DIM, codec: { name: 'int8', range: 0.5 } });
+    const index = await Index.open(join(folder, 'index'), {
+      dim: DIM,
+      codec: { name: 'int8', range: 0.5 },
+    });
     const ingestSeconds = await seconds(() => index.add(documents));
     await index.close();
     await rm(folder, { recursive: true });
