@@ -67,6 +67,7 @@ export class Engine {
       crossEncoder = 'default',
       threads,
       warmUp = false,
+      ...reading
     } = checkOptions<EngineOptions>('options', options, [
       'model',
       'codec',
@@ -76,6 +77,9 @@ export class Engine {
       'crossEncoder',
       'threads',
       'warmUp',
+      'verify',
+      'memory',
+      'compaction',
     ]);
     if (threads !== undefined) checkInteger('threads', threads, 1, 256);
     const pool = new WorkerPool(new URL('./worker.js', import.meta.url), { threads });
@@ -88,6 +92,7 @@ export class Engine {
         ...(codec === undefined ? {} : { codec }),
         ...(fields === undefined ? {} : { fields }),
         ...(tenants === undefined ? {} : { tenants }),
+        ...reading,
       });
       const engine = new Engine(index, encoder, pool, crossEncoder);
       if (warmUp)

@@ -15,10 +15,11 @@ import {
   LIMITS,
 } from './check.js';
 import { invalid, MaxSimError } from './errors.js';
-import type { CodecOption } from './index/store.js';
+import type { CodecOption, IndexOptions } from './index/store.js';
 import type { Candidate, DocumentInput, Encoder, FieldTypes, Filter } from './types.js';
 
-export type EngineOptions = {
+/** `verify`, `memory` and `compaction` are those of the index. */
+export type EngineOptions = Pick<IndexOptions, 'verify' | 'memory' | 'compaction'> & {
   /** Catalog name, folder of a model, or an encoder of your own. Default: 'default'. */
   model?: string | Encoder;
   /** How tokens are stored; fixed when the index is created. Default: int8. */

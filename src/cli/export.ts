@@ -13,6 +13,7 @@ type ExportCommandOptions = {
   dtype: 'f32' | 'f16';
   shardBytes?: number;
   overwrite: boolean;
+  tenant?: string;
   json: boolean;
 };
 
@@ -40,6 +41,7 @@ export function addExportCommand(program: Command): void {
       integer(1, Number.MAX_SAFE_INTEGER),
     )
     .option('--overwrite', 'replace files that are there', false)
+    .option('--tenant <name>', 'whose documents, of an index with tenants')
     .option('--json', 'print the result as JSON', false)
     .action(runExport);
 }

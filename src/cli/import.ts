@@ -38,6 +38,7 @@ type ImportCommandOptions = {
   model?: string;
   batch: number;
   resume: boolean;
+  tenant?: string;
   json: boolean;
 };
 
@@ -62,6 +63,7 @@ export function addImportCommand(program: Command): void {
     .option('--model <name>', 'the model that made the vectors, so that queries can be texts')
     .option('--batch <n>', 'documents per commit, at most', integer(1, 1_000_000), 1000)
     .option('--resume', 'leave out what is there already: go on with an import cut off', false)
+    .option('--tenant <name>', 'whose documents they become, in an index with tenants')
     .option('--json', 'print the result as JSON', false)
     .action(runImport);
 }
@@ -69,7 +71,7 @@ export function addImportCommand(program: Command): void {
 async function runImport(
   directory: string,
   path: string,
-  { format, ids, lengths, codec, dim, model, batch, resume, json }: ImportCommandOptions,
+  { format, ids, lengths, codec, dim, model, batch, resume, tenant, json }: ImportCommandOptions,
 ): Promise<void> {
   const source = {
     ...(format === undefined ? {} : { format }),
@@ -94,7 +96,7 @@ async function runImport(
   const started = performance.now();
   try {
     const stored = codec === undefined ? undefined : await whileIndexing(directory, codec);
-    const target = await openTarget(directory, found, model, stored);
+    const target = await openTarget(directory, found, model, stored, tenant);
     await using index = target.index;
     await using _ = target.owner;
     const bar = new Progress({ unit: 'documents', json });
@@ -102,6 +104,7 @@ async function runImport(
       ...source,
       batchSize: batch,
       resume,
+      ...(tenant === undefined ? {} : { tenant }),
       signal,
       onProgress: ({ documents, total }) => {
         if (total !== null) bar.setTotal(total);
@@ -143,11 +146,15 @@ async function openTarget(
   { dim, codec, encoder }: ImportDescription,
   model: string | undefined,
   asked: CodecName | undefined,
+  tenant: string | undefined,
 ): Promise<{ index: Index; owner: AsyncDisposable | null }> {
   const exists = existsSync(join(directory, 'manifest.json'));
   // An index that is there keeps its codec; a new one takes that of the export, to the same scale.
   const choice = asked ?? (exists ? undefined : toOption(codec));
-  const option = choice === undefined ? {} : { codec: choice };
+  const option = {
+    ...(choice === undefined ? {} : { codec: choice }),
+    ...(exists || tenant === undefined ? {} : { tenants: true }),
+  };
   if (model !== undefined) {
     const engine = await Engine.open(directory, { model, ...option });
     return { index: engine.index, owner: engine };

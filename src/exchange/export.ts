@@ -33,6 +33,8 @@ export type ExportOptions = {
   shardBytes?: number;
   /** Replace files that are there. Default: false. */
   overwrite?: boolean;
+  /** Whose documents: required for an index with tenants, which are exported one by one. */
+  tenant?: string;
   signal?: AbortSignal;
   onProgress?: (progress: ExportProgress) => void;
 };
@@ -72,6 +74,7 @@ export async function exportIndex(
     'dtype',
     'shardBytes',
     'overwrite',
+    'tenant',
     'signal',
     'onProgress',
   ]);
@@ -81,6 +84,7 @@ export async function exportIndex(
     dtype = 'f32',
     shardBytes = DEFAULT_SHARD_BYTES,
     overwrite = false,
+    tenant,
     signal,
     onProgress,
   } = checked;
@@ -100,20 +104,30 @@ export async function exportIndex(
   // A reader of its own: documents and their vectors must be of one generation.
   const directory = typeof index === 'string' ? index : index.directory;
   await using reader = await Index.open(directory, { mode: 'read' });
+  const view = reader.view(tenant);
+  const { dim, codec, encoder } = reader;
+  const { documentCount, tokenCount } = view;
+  const about: About = {
+    dim,
+    codec: { name: codec.name, scale: codec.scale },
+    encoder,
+    documents: documentCount,
+    tokens: tokenCount,
+  };
   const staged = new StagedFiles(overwrite);
   const writer =
     format === 'jsonl'
-      ? new JsonlWriter(reader, staged, path, vectors)
-      : new SafetensorsWriter(reader, staged, path, dtype, shardBytes);
+      ? new JsonlWriter(view, about, staged, path, vectors)
+      : new SafetensorsWriter(view, about, staged, path, dtype, shardBytes);
   try {
     await writer.begin();
     let documents = 0;
     let started = performance.now();
-    for await (const document of reader.documents()) {
+    for await (const document of view.documents()) {
       signal?.throwIfAborted();
       await writer.write(document);
       documents += 1;
-      onProgress?.({ documents, total: reader.documentCount });
+      onProgress?.({ documents, total: documentCount });
       if (performance.now() - started < SLICE_MS) continue;
       await setImmediate();
       started = performance.now();
@@ -121,8 +135,14 @@ export async function exportIndex(
     signal?.throwIfAborted();
     await writer.end();
     await staged.publish();
-    const { documentCount, tokenCount: tokens, generation } = reader;
-    return { format, files: writer.files, documents: documentCount, tokens, generation };
+    const { generation } = reader;
+    return {
+      format,
+      files: writer.files,
+      documents: documentCount,
+      tokens: tokenCount,
+      generation,
+    };
   } catch (error) {
     await staged.discard();
     if (signal?.aborted && error === signal.reason) {
@@ -134,17 +154,8 @@ export async function exportIndex(
   }
 }
 
-function headerOf(index: Index, vectors: ExportHeader['vectors']): ExportHeader {
-  const { dim, codec, encoder, documentCount, tokenCount } = index;
-  return {
-    dim,
-    codec: { name: codec.name, scale: codec.scale },
-    encoder,
-    documents: documentCount,
-    tokens: tokenCount,
-    vectors,
-  };
-}
+type About = Omit<ExportHeader, 'vectors'>;
+type View = ReturnType<Index['view']>;
 
 /** What is written of a document beside its vectors. */
 function recordOf({ id, text, payload, contentHash }: StoredDocument): Record<string, unknown> {
@@ -165,7 +176,8 @@ class JsonlWriter {
   private file: StagedFile | undefined;
 
   constructor(
-    private readonly index: Index,
+    private readonly view: View,
+    private readonly about: About,
     private readonly staged: StagedFiles,
     path: string,
     private readonly vectors: boolean,
@@ -176,7 +188,9 @@ class JsonlWriter {
   async begin(): Promise<void> {
     this.file = await this.staged.create(this.files[0] as string);
     if (!this.vectors) return;
-    await this.file.write(Buffer.from(`${serializeHeader(headerOf(this.index, 'base64-f32'))}\n`));
+    await this.file.write(
+      Buffer.from(`${serializeHeader({ ...this.about, vectors: 'base64-f32' })}\n`),
+    );
   }
 
   async write(document: StoredDocument): Promise<void> {
@@ -186,7 +200,7 @@ class JsonlWriter {
   async end(): Promise<void> {}
 
   private withVectors(document: StoredDocument): Record<string, unknown> {
-    const vectors = this.index.vectors(document.id);
+    const vectors = this.view.vectors(document.id);
     const { buffer, byteOffset, byteLength } = vectors;
     const base64 = Buffer.from(buffer, byteOffset, byteLength).toString('base64');
     return { ...recordOf(document), crc32: checksum(vectors), vectors: base64 };
@@ -212,7 +226,8 @@ class SafetensorsWriter {
   private readonly id = randomUUID();
 
   constructor(
-    private readonly index: Index,
+    private readonly view: View,
+    private readonly about: About,
     private readonly staged: StagedFiles,
     private readonly path: string,
     private readonly dtype: 'f32' | 'f16',
@@ -234,11 +249,10 @@ class SafetensorsWriter {
     // Renamed last: with it the export is there.
     this.sidecar = await this.staged.create(sidecar);
     const names = paths.map((path) => basename(path));
-    const header = headerOf(this.index, {
-      files: names,
-      dtype: this.dtype === 'f32' ? 'F32' : 'F16',
-      export: this.id,
-    });
+    const header: ExportHeader = {
+      ...this.about,
+      vectors: { files: names, dtype: this.dtype === 'f32' ? 'F32' : 'F16', export: this.id },
+    };
     await this.sidecar.write(Buffer.from(`${serializeHeader(header)}\n`));
     await this.beginShard();
   }
@@ -250,7 +264,7 @@ class SafetensorsWriter {
       this.current += 1;
       await this.beginShard();
     }
-    const vectors = this.index.vectors(id);
+    const vectors = this.view.vectors(id);
     const bytes = this.dtype === 'f32' ? bytesOf(vectors) : halvesOf(vectors, id);
     const crc32 = checksum(vectors);
     this.doclens[this.written++] = tokenCount;
@@ -267,10 +281,10 @@ class SafetensorsWriter {
 
   /** How many documents go into which file. */
   private async plan(): Promise<void> {
-    const rowBytes = this.index.dim * (this.dtype === 'f32' ? 4 : 2);
+    const rowBytes = this.about.dim * (this.dtype === 'f32' ? 4 : 2);
     let shard: Shard = { documents: 0, tokens: 0 };
     this.shards = [shard];
-    for await (const { tokenCount } of this.index.documents()) {
+    for await (const { tokenCount } of this.view.documents()) {
       if (shard.documents > 0 && (shard.tokens + tokenCount) * rowBytes > this.shardBytes) {
         shard = { documents: 0, tokens: 0 };
         this.shards.push(shard);
@@ -282,7 +296,7 @@ class SafetensorsWriter {
 
   private async beginShard(): Promise<void> {
     const { documents, tokens } = this.shards[this.current] as Shard;
-    const { dim, codec, encoder } = this.index;
+    const { dim, codec, encoder } = this.about;
     const { head } = layOut(
       [
         { name: 'vectors', dtype: this.dtype === 'f32' ? 'F32' : 'F16', shape: [tokens, dim] },

@@ -29,6 +29,8 @@ export type ImportOptions = SourceOptions & {
    * was cut off. Default: false, every document is stored again.
    */
   resume?: boolean;
+  /** Whose documents they become: required for an index with tenants. */
+  tenant?: string;
   signal?: AbortSignal;
   onProgress?: (progress: ImportProgress) => void;
 };
@@ -97,15 +99,17 @@ export async function importInto(
     'lengths',
     'batchSize',
     'resume',
+    'tenant',
     'signal',
     'onProgress',
   ]);
-  const { batchSize = 1000, resume = false, signal, onProgress } = checked;
+  const { batchSize = 1000, resume = false, tenant, signal, onProgress } = checked;
   checkInteger('batchSize', batchSize, 1, 1e6);
   if (typeof resume !== 'boolean') throw invalid('resume', 'a boolean', resume);
   index.checkWritable();
+  const view = index.view(tenant);
   const source = await openSource(path, checked);
-  const run = new Import(index, source, resume);
+  const run = new Import(index, view, source, resume);
   try {
     checkIdentity(index, source, path);
     const pace = new Pace();
@@ -137,6 +141,7 @@ class Import {
 
   constructor(
     private readonly index: Index,
+    private readonly view: ReturnType<Index['view']>,
     private readonly source: DocumentSource,
     private readonly resume: boolean,
   ) {}
@@ -173,7 +178,7 @@ class Import {
     const hashed = await this.withHashes(documents);
     const fresh = this.resume ? await this.unknown(hashed) : hashed;
     this.counts.unchanged += documents.length - fresh.length;
-    if (fresh.length > 0) this.count(await this.index.add(fresh));
+    if (fresh.length > 0) this.count(await this.view.add(fresh));
     this.committed += documents.length;
   }
 
@@ -191,7 +196,7 @@ class Import {
   }
 
   private async unknown(documents: readonly IndexDocument[]): Promise<IndexDocument[]> {
-    const stored = this.index.contentHashes(documents.map(({ id }) => id));
+    const stored = this.view.contentHashes(documents.map(({ id }) => id));
     return documents.filter(
       ({ contentHash }, i) => contentHash === undefined || contentHash !== stored[i],
     );

@@ -246,3 +246,30 @@ it('vectors of another encoder or dim are refused', async () => {
   }
   await index.close();
 });
+
+describe('tenants', () => {
+  it('are exported and imported one by one', async () => {
+    const directory = temporaryDirectory();
+    const next = seeded(3);
+    const options = { dim: DIM, codec: 'f32', tenants: true, fields: { lang: 'keyword' } } as const;
+    await using from = await Index.open(join(directory, 'from'), options);
+    await using into = await Index.open(join(directory, 'into'), options);
+    for (const tenant of ['acme', 'other']) {
+      await from.tenant(tenant).add(
+        Array.from({ length: 5 }, (_, i) => ({
+          id: `d${i}`,
+          vectors: unitVectors(next, 2, DIM),
+          payload: { lang: tenant },
+        })),
+      );
+    }
+    const path = join(directory, 'acme.jsonl');
+    expect((await refusal(() => exportIndex(from, path))).code).toBe('TENANT_REQUIRED');
+    expect(await exportIndex(from, path, { tenant: 'acme' })).toMatchObject({ documents: 5 });
+    expect((await refusal(() => importInto(into, path))).code).toBe('TENANT_REQUIRED');
+    await importInto(into, path, { tenant: 'new' });
+    expect(into.tenants()).toEqual([{ tenant: 'new', documents: 5, tokens: 10 }]);
+    expect(into.tenant('new').vectors('d3')).toEqual(from.tenant('acme').vectors('d3'));
+    expect(await into.tenant('new').count({ lang: 'acme' })).toBe(5);
+  });
+});
