@@ -49,6 +49,14 @@ struct ColumnEntry {
 };
 static_assert(sizeof(FieldsHeader) == 8 && sizeof(ColumnEntry) == 40);
 
+// What parts of a section are aligned to.
+inline constexpr uint64_t AlignField(uint64_t size) { return (size + 7) & ~uint64_t{7}; }
+// Bytes of a value; `terms` of a keyword column.
+inline constexpr uint32_t ValueWidth(FieldType type, uint32_t terms) {
+  if (type == FieldType::kNumber) return 8;
+  return type == FieldType::kBoolean || terms <= 0xFF ? 1 : terms <= 0xFFFF ? 2 : 4;
+}
+
 // A column of a validated section. `code` of a keyword is its place among the sorted terms plus 1;
 // 0 stands for no value, which single-valued columns alone have. A number that is not there is NaN.
 // A boolean column holds a byte per document: 1 for a false, 2 for a true, 3 for both.

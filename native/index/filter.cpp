@@ -24,9 +24,6 @@ uint64_t CountBits(const Bitmap& bitmap) {
   return count;
 }
 
-// --- the tree
-// ---------------------------------------------------------------------------------------
-
 namespace {
 
 class Parser {
@@ -119,9 +116,6 @@ Status Filter::Parse(std::vector<Field> fields, std::span<const uint32_t> ops,
   filter->root_ = std::move(root);
   return Status::Ok();
 }
-
-// --- one segment
-// ------------------------------------------------------------------------------------
 
 CompiledFilter::Node CompiledFilter::CompileKeywords(const FilterNode& node, const Column& column) {
   std::vector<uint32_t> codes;
@@ -242,9 +236,6 @@ Status Filter::Compile(const FieldsReader& reader, CompiledFilter* compiled) con
   compiled->root_ = CompiledFilter::CompileNode(root_, reader);
   return Status::Ok();
 }
-
-// --- evaluation
-// -------------------------------------------------------------------------------------
 
 namespace {
 

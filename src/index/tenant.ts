@@ -57,7 +57,7 @@ export function ownId(tenant: string | null, stored: string): string {
 export function tenantRequired(): MaxSimError {
   return new MaxSimError(
     'TENANT_REQUIRED',
-    'Every document of this index belongs to a tenant: name one with index.tenant(name), or with the option tenant of the engine.',
+    'Every document of this index belongs to a tenant: name one with index.tenant(name), the option tenant of the engine, or --tenant on the command line.',
   );
 }
 
