@@ -102,7 +102,7 @@ export class Index extends DocumentView {
       {
         directory,
         manifest: () => this.manifest,
-        pin: () => this.pin(),
+        pin: () => this.mergeable(),
         adopt: (merge) => this.adopt(merge),
         settled: () => this.queue.run(async () => {}),
       },
@@ -366,6 +366,15 @@ export class Index extends DocumentView {
   /** The current generation, with a handle of its own to the data. */
   private pin(): Generation {
     return { ...this.current, snapshot: this.current.snapshot.share() };
+  }
+
+  /**
+   * What a merge starts from. None starts while it is unknown which generation the disk holds: it would
+   * write over the file of an earlier one, which that generation may list.
+   */
+  private mergeable(): Generation {
+    if (this.broken !== undefined) throw this.broken;
+    return this.pin();
   }
 
   private snapshotOf(tenant: string | null): IndexSnapshot {

@@ -4,6 +4,7 @@
  * there, also after a power loss that takes all that was not flushed.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { MaxSimError } from '../../dist/errors.js';
 import { Index } from '../../dist/index/store.js';
 import { Control } from './control.js';
@@ -19,32 +20,50 @@ import {
 } from './documents.js';
 import { parseLog } from './operation-log.js';
 import { Disk } from './power-loss.js';
-import { after, run, SHORT, type Step } from './script.js';
+import { after, MERGING, run, type Script, SHORT, type Step } from './script.js';
 import type { Tally } from './tally.js';
 
 /** By number, as the shim takes them. */
 const ERRORS = { ENOSPC: 28, EIO: 5, EACCES: 13 } as const;
 const EMPTY: State = { codec: 'f32', documents: new Map() };
 
+type Plan = {
+  script: Script;
+  /** How many groups of it run before the fault is set. */
+  calm: number;
+  /** What a merge beside the commits gets of the time, where one is expected. */
+  pauseMs: number;
+};
+
+const PLANS: readonly Plan[] = [
+  { script: SHORT, calm: 0, pauseMs: 0 },
+  { script: MERGING, calm: 7, pauseMs: 15 },
+];
+
+const WAYS = [
+  'short',
+  ...Object.values(ERRORS).flatMap((error) => [`fail ${error} once`, `fail ${error} always`]),
+];
+
 /** `from`: the trial to begin with. */
 export async function ioErrors(tally: Tally, from: number): Promise<void> {
   const control = new Control();
-  const ways = [
-    'short N',
-    ...Object.values(ERRORS).flatMap((error) => [`fail N ${error} once`, `fail N ${error} always`]),
-  ];
-  // How many operations there are is known when one beyond the last has not failed.
-  const ended = ways.map(() => false);
-  for (let trial = 0; ended.includes(false); trial++) {
-    const way = trial % ways.length;
-    const at = 1 + Math.floor(trial / ways.length);
-    if (trial < from || ended[way]) continue;
-    tally.next = trial + 1;
-    tally.send();
-    const fault = ways[way].replace('N', String(at));
-    const fired = await new Trial(tally, control, fault).run();
-    // A short write that meets no write has not fired, and may do so later.
-    ended[way] = !fired && (way > 0 || at > 400);
+  let trial = 0;
+  for (const plan of PLANS) {
+    // How many operations there are is known when none from there on has failed.
+    let last = Number.POSITIVE_INFINITY;
+    for (let at = 1; at <= last; at++) {
+      let always = false;
+      for (const way of WAYS) {
+        trial += 1;
+        if (trial <= from) continue;
+        tally.next = trial;
+        tally.send();
+        const fired = await new Trial(tally, control, plan, way, at).run();
+        always ||= fired && way.endsWith('always');
+      }
+      if (!always && trial > from + WAYS.length) last = at;
+    }
   }
 }
 
@@ -58,7 +77,9 @@ class Trial {
   constructor(
     private readonly tally: Tally,
     private readonly control: Control,
-    private readonly fault: string,
+    private readonly plan: Plan,
+    private readonly way: string,
+    private readonly at: number,
   ) {
     this.directory = `${control.root}/index`;
     this.log = `${control.root}.log`;
@@ -67,12 +88,14 @@ class Trial {
   async run(): Promise<boolean> {
     rmSync(this.directory, { recursive: true, force: true });
     this.control.send(`log ${this.log}`);
-    this.control.send(this.fault);
-    for (const group of SHORT.groups) {
+    const { script, calm, pauseMs } = this.plan;
+    for (const [number, group] of script.groups.entries()) {
+      if (number === calm) this.arm();
       await this.open();
       const outcomes = group.map((step) => this.step(step));
       for (const [i, outcome] of outcomes.entries()) this.allow(group[i], await outcome);
       await this.look();
+      if (number >= calm) await setTimeout(pauseMs);
     }
     await this.follow();
     const { fired } = this.control.status();
@@ -94,13 +117,20 @@ class Trial {
     return fired > 0;
   }
 
+  /** The operation after `at` - 1 others from now on is the one to be disturbed. */
+  private arm(): void {
+    const at = this.control.status().operations + this.at;
+    const [what, ...rest] = this.way.split(' ');
+    this.control.send([what, at, ...rest].join(' '));
+  }
+
   /** Opens where nothing is open; a failure leaves all as it was. */
   private async open(): Promise<void> {
     if (this.index !== null) return;
     try {
       this.index = await Index.open(this.directory, {
         dim: DIM,
-        ...(this.allowed.includes(null) && { codec: SHORT.codec, fields: FIELDS }),
+        ...(this.allowed.includes(null) && { codec: this.plan.script.codec, fields: FIELDS }),
       });
     } catch (error) {
       this.judge(error);
@@ -138,6 +168,10 @@ class Trial {
     if (found !== null && !this.reopen) this.match(found, 'in memory');
     if (!this.reopen) return;
     this.reopen = false;
+    // Until then nothing is taken, and what the disk may hold is left alone.
+    if ((await this.step({ compact: true })) !== 'uncertain') {
+      this.harm('lostWrites', 'an index that has to be opened again compacts');
+    }
     await this.index.close();
     this.index = null;
   }
@@ -218,6 +252,6 @@ class Trial {
   }
 
   private harm(kind: 'lostWrites' | 'wrongScores', what: string): void {
-    this.tally.harm(kind, `${this.fault}: ${what}`);
+    this.tally.harm(kind, `${this.way}, operation ${this.at}: ${what}`);
   }
 }

@@ -64,6 +64,16 @@ export const SHORT: Script = {
   ],
 };
 
+/** The eighth segment calls for a merge beside the commits. */
+export const MERGING: Script = {
+  codec: 'f32',
+  groups: [
+    ...range(8).map((i) => [{ add: [`m${i}@1`] }]),
+    [{ add: ['m1@2'], delete: ['m0'] }],
+    [{ add: ['m8@1'] }],
+  ],
+};
+
 /** The states after creation and after each step, in the order of the calls. */
 export function statesOf({ codec, groups }: Script): State[] {
   const name = typeof codec === 'string' ? codec : codec.name;
