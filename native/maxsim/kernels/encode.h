@@ -165,10 +165,15 @@ MAXSIM_INLINE bool AnyBeyond(const Lanes16& lanes, float limit) {
 }
 
 // 2^kStages values, `half` apart, through as many stages of a Walsh-Hadamard transform: what a
-// stage at a time does, without its stores.
-template <int kStages>
-MAXSIM_INLINE void Butterflies(Lanes16* values, size_t size, size_t half) {
+// stage at a time does, without its stores. After the last stages value i is multiplied by
+// `scale`, and negated where bit i of `signs` is set (null: nowhere).
+template <int kStages, bool kLast>
+MAXSIM_INLINE void Butterflies(Lanes16* values, size_t size, size_t half, float scale,
+                               const uint64_t* signs) {
   constexpr int kCount = 1 << kStages;
+  Lanes16 plus, minus;
+  SetAll(plus, scale);
+  SetAll(minus, -scale);
   for (size_t start = 0; start < size; start += half * kCount) {
     for (size_t i = start; i < start + half; i++) {
       Lanes16 at[kCount];
@@ -181,19 +186,36 @@ MAXSIM_INLINE void Butterflies(Lanes16* values, size_t size, size_t half) {
           at[k + step] = difference;
         }
       }
-      MAXSIM_UNROLL for (int k = 0; k < kCount; k++) values[i + (size_t)k * half] = at[k];
+      MAXSIM_UNROLL for (int k = 0; k < kCount; k++) {
+        const size_t d = i + (size_t)k * half;
+        if (!kLast) {
+          values[d] = at[k];
+        } else if (signs != nullptr && (signs[d / 64] >> (d % 64) & 1) != 0) {
+          values[d] = at[k] * minus;
+        } else {
+          values[d] = at[k] * plus;
+        }
+      }
     }
   }
 }
 
-MAXSIM_INLINE void HadamardLanes(Lanes16* values, size_t size, float scale) {
+MAXSIM_INLINE void HadamardLanes(Lanes16* values, size_t size, float scale, const uint64_t* signs) {
   size_t half = 1;
-  for (; half * 8 <= size; half *= 8) Butterflies<3>(values, size, half);
-  if (half * 4 == size) Butterflies<2>(values, size, half);
-  if (half * 2 == size) Butterflies<1>(values, size, half);
-  Lanes16 factor;
-  SetAll(factor, scale);
-  for (size_t i = 0; i < size; i++) values[i] = values[i] * factor;
+  for (; half * 8 < size; half *= 8) Butterflies<3, false>(values, size, half, scale, signs);
+  if (half * 8 == size) {
+    Butterflies<3, true>(values, size, half, scale, signs);
+  } else if (half * 4 == size) {
+    Butterflies<2, true>(values, size, half, scale, signs);
+  } else {
+    Butterflies<1, true>(values, size, half, scale, signs);
+  }
+}
+
+MAXSIM_INLINE void FlipSigns(Lanes16* values, size_t dim, const uint64_t* signs) {
+  for (size_t d = 0; d < dim; d++) {
+    if ((signs[d / 64] >> (d % 64) & 1) != 0) values[d] = -values[d];
+  }
 }
 
 // See MaxsimEncodeInt8.
@@ -209,16 +231,20 @@ MAXSIM_INLINE void EncodeInt8Lanes(const float* tokens, size_t count,
   alignas(64) Lanes16 values[kMaxPaddedDim];
   alignas(64) uint8_t bytes[kMaxPaddedDim * kMaxsimLanes];
   ToLanes(tokens, count, dim, values);
+  // The next 16 tokens of the document, a line for each dim: read as columns, they would each be
+  // waited for.
   const char* next = (const char*)(tokens + count * dim);
-  for (int round = 0; round < 2; round++) {
-    for (size_t d = 0; d < dim; d++) {
-      if ((rotation->signs[round][d / 64] >> (d % 64) & 1) != 0) values[d] = -values[d];
-      // The next 16 tokens of the document, a line for each dim: read as columns, they would each
-      // be waited for.
-      if (round == 0) Fetch(next + d * sizeof(Lanes16));
+  for (size_t d = 0; d < dim; d++) Fetch(next + d * sizeof(Lanes16));
+  FlipSigns(values, dim, rotation->signs[0]);
+  if (size == dim) {
+    HadamardLanes(values, size, rotation->scale, rotation->signs[1]);
+    HadamardLanes(values, size, rotation->scale, nullptr);
+  } else {
+    for (int round = 0; round < 2; round++) {
+      if (round > 0) FlipSigns(values, dim, rotation->signs[1]);
+      HadamardLanes(values, size, rotation->scale, nullptr);
+      HadamardLanes(values + (dim - size), size, rotation->scale, nullptr);
     }
-    HadamardLanes(values, size, rotation->scale);
-    if (size < dim) HadamardLanes(values + (dim - size), size, rotation->scale);
   }
 
   Lanes16 zero, one, largest, exact, limit, tip, magic, lane_unit, shortest, longest;
