@@ -17,6 +17,13 @@ export {
   type SourceOptions,
 } from './exchange/exchange.js';
 export { type BackupOptions, type BackupResult, backupIndex } from './index/backup.js';
+export type { ExaminationProgress, Problem } from './index/examination.js';
+export {
+  type RepairOptions,
+  type RepairReport,
+  repairIndex,
+  type Undeleted,
+} from './index/repair.js';
 export {
   type CodecInfo,
   type CodecOption,
@@ -35,6 +42,7 @@ export {
   type TenantInfo,
   TenantView,
 } from './index/store.js';
+export { type VerifyOptions, type VerifyReport, verifyIndex } from './index/verify.js';
 export { prepareQuery, type QueryVectors } from './maxsim/query.js';
 export type {
   AddOptions,

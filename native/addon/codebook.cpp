@@ -131,6 +131,25 @@ Napi::Value Read(const Napi::CallbackInfo& info) {
       [job](Napi::Env e) { return CodebookObject::Create(e, job->codebook); });
 }
 
+// (path, bytes) -> Promise<Codebook>: of bytes that the file `path` should have
+Napi::Value Parse(const Napi::CallbackInfo& info) {
+  struct Job {
+    std::unique_ptr<MappedFile> file;
+    std::shared_ptr<const Codebook> codebook;
+  };
+  auto job = std::make_shared<Job>();
+  std::string path;
+  std::span<const uint8_t> bytes;
+  if (!ToText(info[0], "path", &path) || !ToBytes(info[1], "bytes", &bytes)) {
+    return info.Env().Undefined();
+  }
+  const Status status = MappedFile::Copy(path, bytes.data(), bytes.size(), &job->file);
+  if (!status.ok()) return Throw(info.Env(), status);
+  return StartTask(
+      info.Env(), [job] { return ParseCodebook(*job->file, &job->codebook); },
+      [job](Napi::Env e) { return CodebookObject::Create(e, job->codebook); });
+}
+
 }  // namespace
 
 CodebookObject::CodebookObject(const Napi::CallbackInfo& info)
@@ -197,6 +216,7 @@ void ExportCodebook(Napi::Env env, Napi::Object exports) {
   exports.Set("trainCodebook", Napi::Function::New(env, Train, "trainCodebook"));
   exports.Set("writeCodebook", Napi::Function::New(env, Write, "writeCodebook"));
   exports.Set("readCodebook", Napi::Function::New(env, Read, "readCodebook"));
+  exports.Set("parseCodebook", Napi::Function::New(env, Parse, "parseCodebook"));
 }
 
 }  // namespace maxsim::addon

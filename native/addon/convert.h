@@ -72,6 +72,7 @@ struct Classes {
 Classes& ClassesOf(Napi::Env env);
 
 void ExportCodebook(Napi::Env env, Napi::Object exports);
+void ExportExamination(Napi::Env env, Napi::Object exports);
 void ExportFilter(Napi::Env env, Napi::Object exports);
 void ExportQuery(Napi::Env env, Napi::Object exports);
 void ExportSegmentWriter(Napi::Env env, Napi::Object exports);

@@ -48,17 +48,21 @@ Status WriteCodebook(const std::string& path, const Codebook& codebook) {
 Status ReadCodebook(const std::string& path, std::shared_ptr<const Codebook>* codebook,
                     bool* missing) {
   std::unique_ptr<MappedFile> file;
-  Status status = MappedFile::Open(path, &file, missing);
-  if (!status.ok()) return status;
+  const Status status = MappedFile::Open(path, &file, missing);
+  return status.ok() ? ParseCodebook(*file, codebook) : status;
+}
+
+Status ParseCodebook(const MappedFile& file, std::shared_ptr<const Codebook>* codebook) {
+  const std::string& path = file.path();
   const char* name = path.c_str();
   CodebookHeader header;
-  if (file->size() < sizeof(header)) {
+  if (file.size() < sizeof(header)) {
     return Status::Error("CORRUPT_INDEX",
                          "%s: corrupt header at byte 0: the file has %zu bytes, expected at least "
                          "%zu.",
-                         name, file->size(), sizeof(header));
+                         name, file.size(), sizeof(header));
   }
-  std::memcpy(&header, file->data(), sizeof(header));
+  std::memcpy(&header, file.data(), sizeof(header));
   if (std::memcmp(header.magic, kCodebookMagic, sizeof(kCodebookMagic)) != 0) {
     return Status::Error("CORRUPT_INDEX",
                          "%s: corrupt header at byte 0: the file does not start with MAXSIMCB.",
@@ -92,12 +96,12 @@ Status ReadCodebook(const std::string& path, std::shared_ptr<const Codebook>* co
                          header.centroid_shift, static_cast<double>(header.scale));
   }
   const size_t rows_size = size_t{header.centroid_count} * PaddedDim(header.dim);
-  if (file->size() - sizeof(header) != rows_size) {
+  if (file.size() - sizeof(header) != rows_size) {
     return Status::Error("CORRUPT_INDEX",
                          "%s: corrupt centroids at byte 128: the file has %zu bytes, expected %zu.",
-                         name, file->size(), sizeof(header) + rows_size);
+                         name, file.size(), sizeof(header) + rows_size);
   }
-  const uint8_t* rows = file->data() + sizeof(header);
+  const uint8_t* rows = file.data() + sizeof(header);
   const uint32_t rows_crc = Crc32c(rows, rows_size);
   // Rows never hold 0, which would be -128: sums are bounded by 127.
   if (rows_crc != header.rows_crc32c || std::find(rows, rows + rows_size, 0) != rows + rows_size) {

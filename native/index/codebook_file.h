@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "maxsim/codebook.h"
+#include "platform/mapped_file.h"
 #include "platform/status.h"
 
 namespace maxsim {
@@ -44,6 +45,8 @@ Status WriteCodebook(const std::string& path, const Codebook& codebook);
 // Verifies every byte. CORRUPT_INDEX, UNSUPPORTED_FORMAT, IO_ERROR (`*missing`: no such file).
 Status ReadCodebook(const std::string& path, std::shared_ptr<const Codebook>* codebook,
                     bool* missing);
+// The same of a file that is mapped, or copied into memory.
+Status ParseCodebook(const MappedFile& file, std::shared_ptr<const Codebook>* codebook);
 
 }  // namespace maxsim
 

@@ -91,4 +91,17 @@ uint32_t Crc32c(const void* data, size_t size, uint32_t crc) {
   return Crc32cPortable(data, size, crc);
 }
 
+// A checksum is linear: the syndrome of a flipped bit depends on its place alone. Read backwards
+// from the end of the stored checksum, each bit's is that of the bit before it, moved on by one
+// step.
+std::optional<uint64_t> FindFlippedBit(size_t size, uint32_t syndrome) {
+  if (syndrome == 0 || size > kMaxCorrectableBytes) return std::nullopt;
+  uint32_t state = uint32_t{1} << 31;
+  for (uint64_t after = uint64_t{8} * size + 32; after-- > 0;) {
+    if (state == syndrome) return after;
+    state = (state >> 1) ^ (-(state & 1) & kPolynomial);
+  }
+  return std::nullopt;
+}
+
 }  // namespace maxsim

@@ -1,5 +1,6 @@
 #include "platform/mapped_file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -26,26 +27,51 @@ size_t PageSize() {
 
 size_t PageCeiling(size_t size) { return (size + PageSize() - 1) & ~(PageSize() - 1); }
 
-}  // namespace
-
-Status MappedFile::Open(const std::string& path, std::unique_ptr<MappedFile>* file, bool* missing) {
+Status OpenRegular(const std::string& path, int* fd, size_t* size, bool* missing) {
   if (missing != nullptr) *missing = false;
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
+  *fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (*fd < 0) {
     if (missing != nullptr) *missing = errno == ENOENT;
     return IoError(path, "open", errno);
   }
   struct stat info;
-  if (::fstat(fd, &info) != 0) {
+  if (::fstat(*fd, &info) != 0) {
     const int error = errno;
-    ::close(fd);
+    ::close(*fd);
     return IoError(path, "stat", error);
   }
   if (!S_ISREG(info.st_mode)) {
-    ::close(fd);
+    ::close(*fd);
     return Status::Error("IO_ERROR", "%s: cannot map: it is not a regular file.", path.c_str());
   }
-  const size_t size = static_cast<size_t>(info.st_size);
+  *size = static_cast<size_t>(info.st_size);
+  return Status::Ok();
+}
+
+ReadFault read_fault = nullptr;
+
+// The bytes that can be had from `offset` on, up to `size`; -1 with errno.
+ssize_t ReadAt(int fd, uint8_t* buffer, size_t size, uint64_t offset) {
+  if (read_fault != nullptr && read_fault(offset, size)) {
+    errno = EIO;
+    return -1;
+  }
+  ssize_t got;
+  do {
+    got = ::pread(fd, buffer, size, static_cast<off_t>(offset));
+  } while (got < 0 && errno == EINTR);
+  return got;
+}
+
+}  // namespace
+
+void SetReadFault(ReadFault fault) { read_fault = fault; }
+
+Status MappedFile::Open(const std::string& path, std::unique_ptr<MappedFile>* file, bool* missing) {
+  int fd;
+  size_t size;
+  const Status status = OpenRegular(path, &fd, &size, missing);
+  if (!status.ok()) return status;
   const uint8_t* data = nullptr;
   if (size > 0) {
     void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
@@ -57,7 +83,7 @@ Status MappedFile::Open(const std::string& path, std::unique_ptr<MappedFile>* fi
     data = static_cast<const uint8_t*>(mapped);
   }
   ::close(fd);  // the mapping keeps the file
-  file->reset(new MappedFile(path, data, size, false));
+  file->reset(new MappedFile(path, data, size, size, size, false));
   return Status::Ok();
 }
 
@@ -74,18 +100,72 @@ Status MappedFile::Copy(const std::string& path, const void* data, size_t size,
     (void)::mprotect(copy + PageCeiling(size), PageSize(), PROT_NONE);
     std::memcpy(copy, data, size);
   }
-  file->reset(new MappedFile(path, copy, size, true));
+  file->reset(new MappedFile(path, copy, size, size, PageCeiling(size) + PageSize(), true));
+  return Status::Ok();
+}
+
+Status MappedFile::OpenDamaged(const std::string& path, size_t min_size,
+                               std::unique_ptr<MappedFile>* file, std::vector<Extent>* unreadable,
+                               bool* missing) {
+  unreadable->clear();
+  int fd;
+  size_t file_size;
+  Status status = OpenRegular(path, &fd, &file_size, missing);
+  if (!status.ok()) return status;
+  const size_t size = std::max(file_size, min_size);
+  if (size == 0) {
+    ::close(fd);
+    file->reset(new MappedFile(path, nullptr, 0, 0, 0, true));
+    return Status::Ok();
+  }
+  const size_t page = PageSize(), mapped_size = PageCeiling(size);
+  const int memory = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* mapped = ::mmap(nullptr, mapped_size, PROT_READ | PROT_WRITE, memory, -1, 0);
+  if (mapped == MAP_FAILED) {
+    const int error = errno;
+    ::close(fd);
+    return IoError(path, "map", error);
+  }
+  auto* data = static_cast<uint8_t*>(mapped);
+  file->reset(new MappedFile(path, data, size, file_size, mapped_size, true));
+  if (file_size > 0 && ::mmap(data, file_size, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED) {
+    const int error = errno;
+    ::close(fd);
+    return IoError(path, "map", error);
+  }
+  // In large pieces, and where one cannot be had, page by page.
+  const size_t piece = size_t{1} << 20;
+  const auto buffer = std::make_unique<uint8_t[]>(piece);
+  for (uint64_t begin = 0; begin < file_size; begin += piece) {
+    const uint64_t end = std::min<uint64_t>(begin + piece, file_size);
+    if (ReadAt(fd, buffer.get(), end - begin, begin) == static_cast<ssize_t>(end - begin)) continue;
+    for (uint64_t at = begin; at < end; at += page) {
+      const uint64_t length = std::min<uint64_t>(page, end - at);
+      if (ReadAt(fd, buffer.get(), length, at) == static_cast<ssize_t>(length)) continue;
+      if (::mmap(data + at, page, PROT_READ | PROT_WRITE, memory | MAP_FIXED, -1, 0) ==
+          MAP_FAILED) {
+        const int error = errno;
+        ::close(fd);
+        return IoError(path, "map", error);
+      }
+      if (!unreadable->empty() && unreadable->back().offset + unreadable->back().size == at) {
+        unreadable->back().size += length;
+      } else {
+        unreadable->push_back({at, length});
+      }
+    }
+  }
+  ::close(fd);
   return Status::Ok();
 }
 
 MappedFile::~MappedFile() {
-  if (data_ == nullptr) return;
-  const size_t mapped = copied_ ? PageCeiling(size_) + PageSize() : size_;
-  ::munmap(const_cast<uint8_t*>(data_), mapped);
+  if (data_ != nullptr) ::munmap(const_cast<uint8_t*>(data_), mapped_size_);
 }
 
 void MappedFile::Advise(size_t offset, size_t size, int advice) const {
-  if (data_ == nullptr || copied_ || size == 0) return;
+  if (data_ == nullptr || private_ || size == 0) return;
   const size_t begin = offset & ~(PageSize() - 1);
   (void)::madvise(const_cast<uint8_t*>(data_) + begin, offset + size - begin, advice);
 }

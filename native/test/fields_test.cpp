@@ -168,7 +168,7 @@ TEST_CASE("every changed byte of a segment's fields is noticed") {
     damaged[section.offset + at] ^= 0x10;
     WriteAll(directory / "t", damaged);
     std::shared_ptr<const SegmentReader> none;
-    CHECK(CodeOf(SegmentReader::Open(directory / "t", Expect(kInt8Format, summary), &none)) ==
+    CHECK(CodeOf(SegmentReader::Open(directory / "t", Expect(kInt8Format, summary), {}, &none)) ==
           "CORRUPT_INDEX");
   }
 }

@@ -43,6 +43,44 @@ TEST_CASE("a checksum continued equals the checksum of the whole") {
   }
 }
 
+TEST_CASE("a flipped bit is found by the checksum, wherever it is, and two are not taken for one") {
+  Noise noise(3);
+  for (const size_t size : {0, 1, 3, 60, 252, 4096, 300000}) {
+    std::vector<uint8_t> bytes = noise.Bytes(size);
+    const uint64_t bits = 8 * uint64_t{size};
+    const uint32_t stored = Crc32c(bytes.data(), size);
+    const auto flip = [&bytes, bits](uint64_t bit, uint32_t* checksum) {
+      if (bit >= bits) {
+        *checksum ^= uint32_t{1} << (bit - bits);
+      } else {
+        bytes[bit / 8] = static_cast<uint8_t>(bytes[bit / 8] ^ (1u << (bit % 8)));
+      }
+    };
+    CHECK(!FindFlippedBit(size, 0));
+    const size_t rounds = size > 4096 ? 40 : 400;
+    for (size_t round = 0; round < rounds + 2; round++) {
+      // The first bit, the last of the checksum, and any between.
+      const uint64_t bit = round == 0 ? 0 : round == 1 ? bits + 31 : noise.Next() % (bits + 32);
+      uint32_t checksum = stored;
+      flip(bit, &checksum);
+      CHECK(FindFlippedBit(size, Crc32c(bytes.data(), size) ^ checksum) == bit);
+      const uint64_t other = noise.Next() % (bits + 32);
+      if (other != bit) {
+        flip(other, &checksum);
+        CHECK(!FindFlippedBit(size, Crc32c(bytes.data(), size) ^ checksum));
+        flip(other, &checksum);
+      }
+      flip(bit, &checksum);
+    }
+    CHECK(Crc32c(bytes.data(), size) == stored);
+  }
+  std::vector<uint8_t> large(size_t{8} << 20, 7);
+  const uint32_t stored = Crc32c(large.data(), large.size());
+  large[0] ^= 1;
+  CHECK(FindFlippedBit(large.size(), Crc32c(large.data(), large.size()) ^ stored) == 0);
+  CHECK(!FindFlippedBit(kMaxCorrectableBytes + 1, 1));
+}
+
 TEST_CASE("a status carries its code and its sentence, however long") {
   const Status ok = Status::Ok();
   CHECK(ok.ok());

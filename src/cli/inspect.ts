@@ -17,6 +17,7 @@ type InspectOptions = { id?: string; tenant?: string; json: boolean };
 export function addInspectCommand(program: Command): void {
   program
     .command('inspect')
+    .alias('stats')
     .description('show what an index holds, or one of its documents')
     .argument('<dir>', 'directory of the index')
     .option('--id <id>', 'print this document')

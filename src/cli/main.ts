@@ -8,6 +8,7 @@ import { Command, CommanderError } from 'commander';
 import { MaxSimError } from '../maxsim.js';
 import { addBackupCommand } from './backup.js';
 import { addCalibrateCommand } from './calibrate.js';
+import { addCompactCommand } from './compact.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
 import { addExportCommand } from './export.js';
@@ -16,8 +17,10 @@ import { addIndexCommand } from './index-command.js';
 import { addInspectCommand } from './inspect.js';
 import { paintError } from './output.js';
 import { addRecodeCommand } from './recode.js';
+import { addRepairCommand } from './repair.js';
 import { addRerankCommand } from './rerank.js';
 import { addSearchCommand } from './search.js';
+import { addVerifyCommand } from './verify.js';
 
 const json = process.argv.includes('--json');
 
@@ -41,6 +44,9 @@ function createProgram(): Command {
   addExportCommand(program);
   addImportCommand(program);
   addBackupCommand(program);
+  addCompactCommand(program);
+  addVerifyCommand(program);
+  addRepairCommand(program);
   addCalibrateCommand(program);
   addDoctorCommand(program);
   addDemoCommand(program);

@@ -127,7 +127,7 @@ export function checkValue({ type }: Field, value: unknown, name: string): Field
 /** The values of documents as the addon stores them. */
 export function toColumns(
   manifest: Pick<Manifest, 'fields' | 'tenants'>,
-  documents: readonly PreparedDocument[],
+  documents: readonly Pick<PreparedDocument, 'fields'>[],
 ): FieldColumn[] {
   return storedFields(manifest).map((field, i) => {
     const lists = documents.map(({ fields }) => fields[i] as readonly FieldValue[]);

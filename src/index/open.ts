@@ -58,7 +58,7 @@ export type IndexOptions = ReadOptions & {
   compaction?: 'background' | 'off';
 };
 
-const LOCK_FILE = 'writer.lock';
+export const LOCK_FILE = 'writer.lock';
 
 type Identity = Pick<IndexOptions, 'dim' | 'codec' | 'encoder' | 'tenants'> & {
   fields?: readonly Field[];

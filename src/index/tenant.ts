@@ -42,6 +42,11 @@ export function storedId(tenant: string | null, id: string): string {
   return tenant === null ? id : `${tenant}${SEPARATOR}${id}`;
 }
 
+/** Whose document it is, of an index with tenants. */
+export function tenantOf(stored: string): string {
+  return stored.slice(0, stored.indexOf(SEPARATOR));
+}
+
 /** What `storedId` was made from. */
 export function ownId(tenant: string | null, stored: string): string {
   if (tenant === null) return stored;

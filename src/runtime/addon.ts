@@ -102,6 +102,38 @@ export type SegmentEntry = {
   dead?: { file: string; count: number };
 };
 
+/** One range of a segment that is not what was written. */
+export type SegmentProblem = {
+  section: string;
+  /** In the file. */
+  offset: number;
+  size: number;
+  message: string;
+  /**
+   * What puts it right: the bit that the checksum names, being written anew from what is whole, or
+   * nothing, and what it held is lost.
+   */
+  remedy: 'flipped-bit' | 'rewritten' | 'none';
+  /** How many documents it touches, and the known ids of the first of them. */
+  documents: number;
+  ids: string[];
+};
+
+export type SegmentExamination = {
+  /** 0 when there is no such file. */
+  sizeBytes: number;
+  /** By offset. */
+  problems: SegmentProblem[];
+  /** Ordinals of what is not whole, and their ids, null where they are not known for sure. */
+  lost: Uint32Array;
+  lostIds: (string | null)[];
+  /** False when the fields are damaged beyond one bit. */
+  hasFields: boolean;
+  /** By ordinal, null or not there for what is not whole; when they were asked for. */
+  ids?: (string | null)[];
+  records?: Buffer[];
+};
+
 export type SegmentStats = {
   file: string;
   documents: number;
@@ -284,6 +316,36 @@ export interface Addon {
   ): Promise<NativeCodebook>;
   writeCodebook(path: string, codebook: NativeCodebook): Promise<void>;
   readCodebook(path: string): Promise<NativeCodebook>;
+  /** Of bytes that the file at `path` should have. */
+  parseCodebook(path: string, bytes: Uint8Array): Promise<NativeCodebook>;
+  /** Reads a segment that may be damaged; `wanted` says of which documents more is to be told. */
+  examineSegment(
+    path: string,
+    format: VectorFormat,
+    segment: SegmentEntry,
+    wanted: 'lost' | 'ids' | 'records',
+    limits?: TaskLimits,
+  ): Promise<SegmentExamination>;
+  /**
+   * Writes what is whole of a segment, but for the ordinals in `dead`, as a new one at `target`.
+   * `fields` are those of the documents written, and required where the segment's are not whole.
+   */
+  salvageSegment(
+    target: string,
+    path: string,
+    format: VectorFormat,
+    segment: SegmentEntry,
+    dead: Uint32Array,
+    fields?: { documents: number; columns: readonly FieldColumn[] },
+    limits?: TaskLimits,
+  ): Promise<SegmentSummary>;
+  /** Resolves with how many documents are dead. */
+  writeTombstones(path: string, documentCount: number, dead: Uint32Array): Promise<number>;
+  /**
+   * The one bit that makes the difference between two checksums of `size` bytes, the found one and the
+   * stored one, xor each other; from 8 * size on it is a bit of the stored one. Null: it is not one bit.
+   */
+  findFlippedBit(size: number, syndrome: number): Promise<number | null>;
   /**
    * The largest magnitude that int8 would have to hold, NaN when a value is not finite; and the range
    * for which clamping and rounding change the vectors least; and the length of the longest token.
