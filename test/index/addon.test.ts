@@ -1,5 +1,5 @@
 /** The addon itself, called as no room of ours would: every wrong value is an error, never a crash. */
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
