@@ -55,7 +55,7 @@ bool ToSegmentSpec(const Napi::Value& value, SegmentSpec* spec) {
 }
 
 // How the files of a snapshot are read: { verify?: 'on-use' | 'at-open', memory?: 'mapped' |
-// 'populated' | 'huge-pages' }.
+// 'populated' | 'huge-pages', verifyUpTo?: bytes }.
 bool ToReadOptions(const Napi::Object& spec, ReadOptions* options) {
   const Napi::Env env = spec.Env();
   std::string verify = "on-use", memory = "mapped";
@@ -71,6 +71,12 @@ bool ToReadOptions(const Napi::Object& spec, ReadOptions* options) {
     Throw(env, Status::Error("INVALID_ARGUMENT",
                              "verify must be on-use or at-open, and memory mapped, populated or "
                              "huge-pages."));
+    return false;
+  }
+  const Napi::Value up_to = PropertyOf(spec, "verifyUpTo");
+  if (env.IsExceptionPending()) return false;
+  if (!up_to.IsUndefined() &&
+      !ToInteger(up_to, "verifyUpTo", 0, 9007199254740991, &options->verify_up_to)) {
     return false;
   }
   if (verify == "at-open") options->verify = ReadOptions::Verify::kAtOpen;

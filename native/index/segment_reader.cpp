@@ -31,9 +31,10 @@ Status SegmentReader::Open(std::unique_ptr<MappedFile> file, const SegmentExpect
   } else if (options.memory == ReadOptions::Memory::kPopulated) {
     reader->file_->Populate(0, reader->file_->size());
   }
-  if (status.ok() && options.verify == ReadOptions::Verify::kAtOpen) {
+  const bool at_open = options.verify == ReadOptions::Verify::kAtOpen;
+  if (status.ok() && (at_open || reader->file_->size() <= options.verify_up_to)) {
     status = reader->ValidateDocuments();
-    if (status.ok()) status = reader->ValidateOwnIds();
+    if (status.ok() && at_open) status = reader->ValidateOwnIds();
   }
   if (status.ok()) *segment = std::move(reader);
   return status;

@@ -37,6 +37,8 @@ struct ReadOptions {
 
   Verify verify = Verify::kOnUse;
   Memory memory = Memory::kMapped;
+  // Smaller files are verified at open in any case.
+  uint64_t verify_up_to = 0;
 };
 
 class SegmentReader {

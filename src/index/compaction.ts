@@ -8,7 +8,7 @@ import { loadAddon, type NativeCancel, nativeAsync } from '../runtime/addon.js';
 import { tokenBytes } from './codec.js';
 import { type Merge, segmentName, toEntry, UncertainCommit, withMerged } from './commit.js';
 import { bytesOfSegments, requireSpace } from './disk-space.js';
-import { type Generation, openGeneration, removeFiles } from './generation.js';
+import { type Generation, openAhead, removeFiles } from './generation.js';
 import type { Manifest } from './manifest.js';
 import { type MergeCandidate, planMerge } from './merge-policy.js';
 
@@ -185,7 +185,7 @@ export class Compaction {
       const { manifest } = now;
       const segments = withMerged(manifest.segments, merge, merged);
       if (!segments.includes(merged)) return undefined;
-      return await openGeneration(this.host.directory, { ...manifest, segments }, now);
+      return await openAhead(this.host.directory, { ...manifest, segments }, now);
     } finally {
       now.snapshot.close();
     }

@@ -40,16 +40,37 @@ export function formatOf(
   return { codec: codec.name, scale: codec.scale ?? DEFAULT_INT8_SCALE, dim };
 }
 
+// A query should not be the one to pay for the first look at a segment that has just come; a larger one
+// would keep whoever waits for it too long.
+const VERIFIED_AHEAD_BYTES = 256 * 2 ** 20;
+
+/** As `openGeneration`, for what others are about to use: new segments that are not large are verified. */
+export async function openAhead(
+  directory: string,
+  manifest: Manifest,
+  previous: Generation,
+): Promise<Generation> {
+  return await openGeneration(
+    directory,
+    manifest,
+    previous,
+    previous.reading,
+    VERIFIED_AHEAD_BYTES,
+  );
+}
+
 export async function openGeneration(
   directory: string,
   manifest: Manifest,
   previous: Generation | null,
   reading: ReadOptions = previous?.reading ?? {},
+  verifyUpTo = 0,
 ): Promise<Generation> {
   const codebook = await openCodebook(directory, manifest, previous?.codebook ?? null);
   const spec = {
     ...formatOf(manifest, codebook),
     ...reading,
+    verifyUpTo,
     segments: manifest.segments,
     fields: storedFields(manifest),
   };

@@ -24,7 +24,7 @@ import {
 import type { FieldTypes } from '../types.js';
 import { type CodecOption, checkCodec, codecOf } from './codec.js';
 import { checkFields, describeFields } from './fields.js';
-import { type Generation, isOurs, openGeneration, removeOrphans } from './generation.js';
+import { type Generation, isOurs, openAhead, openGeneration, removeOrphans } from './generation.js';
 import {
   type EncoderIdentity,
   MANIFEST_FILE,
@@ -186,7 +186,9 @@ export async function openNewest(
       checkIdentity(path, manifest, { dim, fields, tenants, ...(encoder && { encoder }) });
     }
     try {
-      return await openGeneration(path, manifest, current, reading);
+      return await (current === null
+        ? openGeneration(path, manifest, null, reading)
+        : openAhead(path, manifest, current));
     } catch (error) {
       const newer = await readManifest(path);
       // The same generation again: it is broken, not on the move.

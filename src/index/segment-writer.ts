@@ -11,7 +11,7 @@ import {
 import type { PreparedDocument } from './document.js';
 
 // Of a window: few enough to be handed over in about a millisecond, enough to keep all cores busy.
-const WINDOW_VALUES = 2 ** 20;
+const WINDOW_VALUES = 2 ** 19;
 const WINDOW_DOCUMENTS = 1024;
 
 /** Durable, but for its name, when this resolves; on failure nothing is left behind. */

@@ -384,7 +384,12 @@ export interface Addon {
   openSnapshot(
     directory: string,
     format: VectorFormat &
-      ReadOptions & { segments: readonly SegmentEntry[]; fields?: readonly Field[] },
+      ReadOptions & {
+        segments: readonly SegmentEntry[];
+        fields?: readonly Field[];
+        /** New segments of at most so many bytes are verified at open in any case. */
+        verifyUpTo?: number;
+      },
     previous: NativeSnapshot | null,
   ): Promise<NativeSnapshot>;
 }
