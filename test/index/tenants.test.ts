@@ -278,3 +278,22 @@ test('tenants are chosen at creation, and a reader can change nothing', async ()
   await reader.close();
   expect((await refusal(() => view.get('a'))).code).toBe('CLOSED');
 });
+
+test('a snapshot of a tenant holds on to its documents, and to no others', async () => {
+  const index = await Index.open(temporaryDirectory(), { dim: DIM, tenants: true });
+  const [a, b] = [index.tenant('a'), index.tenant('b')];
+  const document = (id: string) => ({ id, ...vectors() });
+  await a.add([document('1'), document('2')]);
+  await b.add([document('1'), document('only b')]);
+  using held = a.snapshot();
+  await a.delete(['1']);
+  await index.compact();
+  expect((await refusal(() => index.snapshot())).code).toBe('TENANT_REQUIRED');
+  await index.close();
+  expect([held.documentCount, held.tokenCount]).toEqual([2, 4]);
+  expect(held.hasMany(['1', '2', 'only b'])).toEqual([true, true, false]);
+  const { vectors: query } = vectors();
+  const found = await held.search(query, { topK: 10 });
+  expect(found.map(({ id }) => id).sort()).toEqual(['1', '2']);
+  expect(await held.count({ not: { and: [] } })).toBe(0);
+});
