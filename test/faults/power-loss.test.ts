@@ -2,8 +2,8 @@ import { expect, test } from 'vitest';
 import type { Operation } from './operation-log.js';
 import { Disk, type DiskState } from './power-loss.js';
 
-const ROOT = '/root';
-const FILE = '/root/file';
+const ROOT = '/disk';
+const FILE = '/disk/file';
 
 function operation(name: string, fields: Partial<Operation> = {}): Operation {
   const none = {
@@ -24,7 +24,7 @@ const write = operation('write', { data: Buffer.from('data') });
 const fsync = operation('fsync');
 const openRoot = operation('open', { fd: 4, path: ROOT });
 const flushRoot = operation('fsync', { fd: 4 });
-const rename = operation('rename', { path: FILE, to: '/root/final' });
+const rename = operation('rename', { path: FILE, to: '/disk/final' });
 
 function diskAfter(...operations: Operation[]): Disk {
   const disk = new Disk(ROOT);
@@ -61,11 +61,11 @@ test('a name that was flushed leads to what was flushed, not to what was written
 test('a rename is there or not until the directory is flushed, and never by half', () => {
   const before = [make, write, fsync, openRoot, flushRoot, rename];
   for (const { files } of diskAfter(...before).afterPowerLoss()) {
-    expect(files.has(FILE)).toBe(!files.has('/root/final'));
+    expect(files.has(FILE)).toBe(!files.has('/disk/final'));
   }
   const after = diskAfter(...before, flushRoot);
   expect(fates(after, FILE)).toEqual(new Set([null]));
-  expect(fates(after, '/root/final')).toEqual(new Set(['data']));
+  expect(fates(after, '/disk/final')).toEqual(new Set(['data']));
 });
 
 test('a removal that was not flushed may be undone', () => {
