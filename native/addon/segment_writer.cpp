@@ -3,6 +3,7 @@
 #include "index/segment_writer.h"
 
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -84,13 +85,18 @@ class Writing {
     // Those before are running, or about to: nobody waits for the event loop here.
     turn_.wait(lock, [&] { return turn == done_; });
     lock.unlock();
-    if (status_.ok() && source_ == nullptr) {
-      source_ = std::make_unique<FloatDocuments>(
-          format_, std::vector<FloatDocuments::Document>(document_count_), fields_.Write());
-      source_->ValidateLater();
-      status_ = SegmentStream::Create(path_, format_, *source_, &stream_);
+    // Whatever happens, the turn has to end: those after it wait for that.
+    try {
+      if (status_.ok() && source_ == nullptr) {
+        source_ = std::make_unique<FloatDocuments>(
+            format_, std::vector<FloatDocuments::Document>(document_count_), fields_.Write());
+        source_->ValidateLater();
+        status_ = SegmentStream::Create(path_, format_, *source_, &stream_);
+      }
+      if (status_.ok()) status_ = step();
+    } catch (const std::exception&) {
+      status_ = Status::Error("IO_ERROR", "There is not enough memory to write the segment.");
     }
-    if (status_.ok()) status_ = step();
     if (!status_.ok()) stream_.reset();  // and its file with it
     const Status status = status_;
     lock.lock();
@@ -184,6 +190,10 @@ class SegmentWriterObject : public Napi::ObjectWrap<SegmentWriterObject> {
       }
       const size_t begin = i == 0 ? 0 : ends[i - 1];
       document.vectors = {window->values.data() + begin, ends[i] - begin};
+    }
+    if (writing_->given() != window->first) {
+      return Throw(env, Status::Error("INVALID_ARGUMENT",
+                                      "other documents were given while these were looked at."));
     }
     writing_->Give(count);
     return StartTask(

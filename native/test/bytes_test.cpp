@@ -2,8 +2,10 @@
 // and the scalar one against MaxSim written down naively in double precision.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <string>
 
 #include "fixtures.h"
@@ -173,6 +175,45 @@ TEST_CASE("the scalar int8 kernel computes MaxSim of the decoded values") {
         }
         CHECK(std::fabs(score - NaiveMaxSim(tokens, decoded, dim)) <=
               1e-6 * ScoreBound(tokens, decoded, dim));
+      }
+    }
+  }
+}
+
+TEST_CASE("tokens become the same bytes in every kernel set, whatever the floats are") {
+  const float wild[] = {NAN, INFINITY, -INFINITY, 0.f, -0.f, 3e38f, 1e-44f, 50.f};
+  for (const MaxsimKernels* kernels : FastKernels()) {
+    CAPTURE(std::string(kernels->name));
+    for (const size_t dim : {8, 9, 16, 32, 48, 50, 64, 96, 100, 128, 384, 1024}) {
+      CAPTURE(dim);
+      Noise noise(dim);
+      const RotationOf rotation(dim);
+      const size_t row = PaddedDim(dim);
+      for (size_t count = 1; count <= kMaxsimLanes; count++) {
+        std::vector<float> tokens = noise.Floats(count * dim);
+        // In every other round some values that are no embedding's.
+        for (size_t i = 0; count % 2 == 0 && i < tokens.size(); i += 7 + noise.Next() % 400) {
+          tokens[i] = wild[noise.Next() % std::size(wild)];
+        }
+        std::vector<uint8_t> expected(count * row, 7), got(count * row, 9);
+        MaxsimEncodedInt8 scalar{}, own{};
+        kMaxsimScalar.encode_int8(tokens.data(), count, rotation.get(), 0.01f, row, expected.data(),
+                                  &scalar);
+        kernels->encode_int8(tokens.data(), count, rotation.get(), 0.01f, row, got.data(), &own);
+        CHECK(got == expected);
+        CHECK(std::count(got.begin(), got.end(), uint8_t{0}) == 0);
+        for (size_t t = 0; t < count; t++) {
+          // The sign and payload of a NaN are nobody's business.
+          const auto same = [](float a, float b) { return a == b || (a != a && b != b); };
+          CHECK(same(own.largest[t], scalar.largest[t]));
+          CHECK(same(own.squares[t], scalar.squares[t]));
+          CHECK(same(own.stored_squares[t], scalar.stored_squares[t]));
+          CHECK(same(own.clamped[t], scalar.clamped[t]));
+          // And what is no number, or too long, shows in what is told of it.
+          bool finite = true;
+          for (size_t d = 0; d < dim; d++) finite = finite && std::isfinite(tokens[t * dim + d]);
+          if (!finite) CHECK(!(own.squares[t] <= 1e30f));
+        }
       }
     }
   }

@@ -460,3 +460,26 @@ test('worker threads use the addon too, and may die with tasks under way', async
     await worker.terminate();
   }
 });
+
+test('documents that are given while others are looked at are refused, and the writer stays whole', async () => {
+  const directory = temporaryDirectory();
+  const writer = new addon.SegmentWriter(join(directory, 'x'), format, 2);
+  const one = unitVectors(seeded(1), 1);
+  const record = new Uint8Array(1);
+  const vectors = [one];
+  let inner: Promise<void> | undefined;
+  Object.defineProperty(vectors, '0', {
+    get() {
+      inner ??= writer.append(['inner'], [one], [record]);
+      return one;
+    },
+  });
+  const { code } = await refusal(() => writer.append(['outer'], vectors, [record]));
+  expect(code).toBe('INVALID_ARGUMENT');
+  await inner;
+  await writer.append(['second'], [one], [record]);
+  expect((await refusal(() => writer.append(['third'], [one], [record]))).code).toBe(
+    'INVALID_ARGUMENT',
+  );
+  expect(await writer.finish()).toMatchObject({ documents: 2 });
+});
