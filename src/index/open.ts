@@ -186,9 +186,11 @@ export async function openNewest(
       checkIdentity(path, manifest, { dim, fields, tenants, ...(encoder && { encoder }) });
     }
     try {
-      return await (current === null
-        ? openGeneration(path, manifest, null, reading)
-        : openAhead(path, manifest, current));
+      if (current === null) return await openGeneration(path, manifest, null, reading);
+      return await openAhead(path, manifest, current).catch(async () => {
+        // A damaged document is no reason to stay behind: whoever asks for it will be told.
+        return await openGeneration(path, manifest as Manifest, current);
+      });
     } catch (error) {
       const newer = await readManifest(path);
       // The same generation again: it is broken, not on the move.

@@ -99,6 +99,24 @@ test('what is damaged in a document is found when it is used, and never scored, 
   }
 });
 
+test('a reader moves on to a generation with a damaged document, and says so when it is asked for', async () => {
+  const directory = temporaryDirectory();
+  await using index = await Index.open(directory, { dim: DIM, codec: 'f32' });
+  await index.add([{ id: 'old', vectors: unitVectors(seeded(1), 2) }]);
+  await using reader = await Index.open(directory, { mode: 'read' });
+  await index.add(['a', 'b'].map((id) => ({ id, vectors: unitVectors(seeded(2), 2) })));
+  const path = join(directory, 'segment-00000002-0.maxsim');
+  const bytes = readFileSync(path);
+  bytes[256] = (bytes[256] as number) ^ 0x01;
+  writeFileSync(path, bytes);
+  expect(await reader.refresh()).toBe(true);
+  const query = unitVectors(seeded(3), 2);
+  expect(reader.score(query, ['old', 'b']).scores.every(Number.isFinite)).toBe(true);
+  const { code, message } = await refusal(() => reader.score(query, ['a']));
+  expect(code).toBe('CORRUPT_INDEX');
+  expect(message).toContain('segment-00000002-0.maxsim');
+});
+
 test('recode does not take over what is damaged', async () => {
   const directory = temporaryDirectory();
   await using index = await Index.open(directory, { dim: DIM, codec: 'f32' });
