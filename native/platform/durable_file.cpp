@@ -9,6 +9,7 @@
 #error "durable_file: the Windows backend (FlushFileBuffers, MoveFileEx) is not written yet"
 #endif
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace maxsim {
@@ -78,17 +79,23 @@ Status DurableFile::Create(const std::string& path, std::unique_ptr<DurableFile>
   if (const int error = Fault("create", file->temporary_)) {
     return IoError(file->temporary_, "create", error);
   }
-  file->fd_ = ::open(file->temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  // A file of its own, whatever an earlier one of this name is still open for.
+  ::unlink(file->temporary_.c_str());
+  file->fd_ = ::open(file->temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (file->fd_ < 0) return IoError(file->temporary_, "create", errno);
   *out = std::move(file);
   return Status::Ok();
 }
 
 DurableFile::~DurableFile() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-    if (!renamed_) ::unlink(temporary_.c_str());
-  }
+  if (fd_ < 0) return;
+  // By now the name may be that of a later file, whose writer is not done.
+  struct stat own, named;
+  const bool left = !renamed_ && ::fstat(fd_, &own) == 0 &&
+                    ::lstat(temporary_.c_str(), &named) == 0 && own.st_ino == named.st_ino &&
+                    own.st_dev == named.st_dev;
+  ::close(fd_);
+  if (left) ::unlink(temporary_.c_str());
 }
 
 Status DurableFile::WriteAll(const uint8_t* data, size_t size, uint64_t offset) {

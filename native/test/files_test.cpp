@@ -101,6 +101,21 @@ TEST_CASE("names are durable before the file that lists them has its own, and it
                       });
 }
 
+TEST_CASE("a file that is given up leaves a later one of the same name alone") {
+  const TempDirectory directory;
+  const uint8_t bytes[] = {1, 2, 3};
+  std::unique_ptr<DurableFile> first, second;
+  REQUIRE(DurableFile::Create(directory / "data", &first).ok());
+  REQUIRE(first->Append(bytes, 1).ok());
+  REQUIRE(DurableFile::Create(directory / "data", &second).ok());
+  REQUIRE(second->Append(bytes, 3).ok());
+  first.reset();
+  REQUIRE(second->Commit().ok());
+  CHECK(fs::file_size(directory / "data") == 3);
+  second.reset();
+  CHECK(directory.FileCount() == 1);
+}
+
 TEST_CASE("a lock excludes a second one in the same process and names the holder") {
   const TempDirectory directory;
   std::unique_ptr<LockFile> first, second;
