@@ -4,69 +4,11 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <mutex>
-#include <new>
 
 #include "maxsim/dispatch.h"
+#include "maxsim/spare_memory.h"
 
 namespace maxsim {
-namespace {
-
-constexpr std::align_val_t kAlignment{64};
-
-// Tables that are not in use. A table of a megabyte costs more to get from the system, page by
-// page, than to fill.
-class Spares {
- public:
-  static Spares& Shared() {
-    static Spares* const spares = new Spares;  // outlives every thread
-    return *spares;
-  }
-
-  // At least `size` bytes; *size becomes how many.
-  int16_t* Take(size_t* size) {
-    {
-      const std::lock_guard lock(mutex_);
-      for (size_t i = 0; i < spares_.size(); i++) {
-        // Not one many times too large: that would be missing where it is needed.
-        if (spares_[i].size < *size || spares_[i].size > *size * 2) continue;
-        const Spare spare = spares_[i];
-        spares_[i] = spares_.back();
-        spares_.pop_back();
-        kept_bytes_ -= spare.size;
-        *size = spare.size;
-        return spare.rows;
-      }
-    }
-    return static_cast<int16_t*>(::operator new(*size, kAlignment));
-  }
-
-  void Give(int16_t* rows, size_t size) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (kept_bytes_ + size <= kMostKept) {
-        spares_.push_back({rows, size});
-        kept_bytes_ += size;
-        return;
-      }
-    }
-    ::operator delete(rows, kAlignment);
-  }
-
- private:
-  struct Spare {
-    int16_t* rows;
-    size_t size;
-  };
-  static constexpr size_t kMostKept = size_t{64} << 20;
-
-  std::mutex mutex_;
-  std::vector<Spare> spares_;
-  size_t kept_bytes_ = 0;
-};
-
-}  // namespace
-
 // |query * centroid| <= |query| * |centroid|.
 uint32_t TableShift(const PreparedQuery& query, const Codebook& codebook) {
   const MaxsimQueryInt8 int8 = query.Int8(1.f);
@@ -83,14 +25,14 @@ uint32_t TableShift(const PreparedQuery& query, const Codebook& codebook) {
 }
 
 CentroidTable::~CentroidTable() {
-  if (rows_ != nullptr) Spares::Shared().Give(rows_, size_);
+  if (rows_ != nullptr) SpareMemory::Shared().Give(rows_, size_);
 }
 
 void CentroidTable::Allocate(const PreparedQuery& query, const Codebook& codebook) {
   if (rows_ != nullptr) return;
   size_ = size_t{codebook.contents().centroid_count} * query.block_count() * kMaxsimLanes *
           sizeof(int16_t);
-  rows_ = Spares::Shared().Take(&size_);
+  rows_ = static_cast<int16_t*>(SpareMemory::Shared().Take(&size_));
   shift_ = TableShift(query, codebook);
 }
 

@@ -143,6 +143,24 @@ typedef void (*MaxsimEncodeInt8)(const float* tokens, size_t count,
                                  const struct MaxsimRotation* rotation, float unit, size_t stride,
                                  uint8_t* rows, struct MaxsimEncodedInt8* encoded);
 
+// The centroids of the documents of a segment: those of document i are codes[starts[i]] to
+// codes[starts[i + 1] - 1].
+struct MaxsimCodes {
+  const uint32_t* starts;
+  const void* codes;    // numbers of centroids
+  uint32_t code_bytes;  // of each: 2 or 4
+};
+// scores[i] = the sum over the lanes of the largest byte in table[code][lane] among the codes of
+// documents[i], or of document first + i where `documents` is null; 0 without codes.
+// table: [centroid][block][16].
+typedef void (*MaxsimScanCodes)(const uint8_t* table, uint32_t block_count,
+                                const struct MaxsimCodes* codes, const uint32_t* documents,
+                                uint32_t first, size_t count, uint32_t* scores);
+// bytes[row][lane] = (products[row][lane] - zero[lane], within 0 and 2^15 - 1) * factor[lane] /
+// 2^16, rounded down, at most 255. `lanes` is a multiple of 16; factors are not negative.
+typedef void (*MaxsimToBytes)(const int16_t* products, size_t rows, size_t lanes,
+                              const int16_t* zero, const int16_t* factor, uint8_t* bytes);
+
 // scores[i] = MaxSim(query, documents[i]) for every document; `exit` may be null. Never fails: the
 // caller has validated.
 struct MaxsimKernels {
@@ -156,6 +174,8 @@ struct MaxsimKernels {
   MaxsimFillTable fill_table;
   MaxsimNearest nearest;
   MaxsimEncodeInt8 encode_int8;
+  MaxsimScanCodes scan_codes;
+  MaxsimToBytes to_bytes;
 };
 
 extern const struct MaxsimKernels kMaxsimScalar;

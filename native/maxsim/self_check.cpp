@@ -96,6 +96,7 @@ class Check {
       if (!found.empty()) return found;
     }
     if (std::string found = NearestRows(); !found.empty()) return found;
+    if (std::string found = CodesOfDocuments(); !found.empty()) return found;
     if (const std::string found = Encoded(); !found.empty()) return found;
     return Floats();
   }
@@ -206,6 +207,42 @@ class Check {
       kMaxsimScalar.nearest(prepared.tokens, prepared.block_count, &choice, expected.data());
       kernels_.nearest(prepared.tokens, prepared.block_count, &choice, got.data());
       if (got != expected) return "nearest of " + std::to_string(count) + " rows";
+    }
+    return {};
+  }
+
+  std::string CodesOfDocuments() {
+    constexpr uint32_t kRows = 50, kDocuments = 9;
+    const uint32_t blocks = static_cast<uint32_t>((case_.query_tokens + 15) / 16);
+    const size_t lanes = size_t{blocks} * kMaxsimLanes;
+    std::vector<int16_t> products(kRows * lanes), zero(lanes), factor(lanes);
+    for (int16_t& value : products) value = static_cast<int16_t>(noise_.Next());
+    for (int16_t& value : zero) value = static_cast<int16_t>(noise_.Next());
+    for (int16_t& value : factor) value = static_cast<int16_t>(noise_.Next() % 1500);
+    std::vector<uint8_t> table(kRows * lanes), own(table.size());
+    kMaxsimScalar.to_bytes(products.data(), kRows, lanes, zero.data(), factor.data(), table.data());
+    kernels_.to_bytes(products.data(), kRows, lanes, zero.data(), factor.data(), own.data());
+    if (own != table) return "products as bytes";
+    std::vector<uint32_t> starts{0}, chosen;
+    std::vector<uint16_t> ids;
+    for (uint32_t i = 0; i < kDocuments; i++) {
+      for (uint32_t c = noise_.Next() % 30; c > 0; c--) {
+        ids.push_back(static_cast<uint16_t>(noise_.Next() % kRows));
+      }
+      starts.push_back(static_cast<uint32_t>(ids.size()));
+      chosen.push_back(kDocuments - 1 - i);
+    }
+    const std::vector<uint32_t> long_ids(ids.begin(), ids.end());
+    for (const MaxsimCodes& codes : {MaxsimCodes{starts.data(), ids.data(), 2},
+                                     MaxsimCodes{starts.data(), long_ids.data(), 4}}) {
+      for (const uint32_t* documents :
+           std::initializer_list<const uint32_t*>{nullptr, chosen.data()}) {
+        std::vector<uint32_t> expected(kDocuments), got(kDocuments);
+        kMaxsimScalar.scan_codes(table.data(), blocks, &codes, documents, 0, kDocuments,
+                                 expected.data());
+        kernels_.scan_codes(table.data(), blocks, &codes, documents, 0, kDocuments, got.data());
+        if (got != expected) return "scan of centroid ids";
+      }
     }
     return {};
   }

@@ -113,4 +113,6 @@ const MaxsimKernels kMaxsimAvx2 = {"avx2",
                                    ScoreFloats<SevenBit, HalfSource<1, SevenBit::FromBfloat16s>>,
                                    FillTableOfAny,
                                    Nearest<SevenBit>,
-                                   EncodeInt8};
+                                   EncodeInt8,
+                                   ScanCodes,
+                                   ToBytes};

@@ -12,4 +12,6 @@ const MaxsimKernels kMaxsimAvx512 = {"avx512",
                                      ScoreFloats<Zmm, HalfSource<2, Zmm::FromBfloat16s>>,
                                      FillTable<Zmm>,
                                      Nearest<Zmm>,
-                                     EncodeInt8};
+                                     EncodeInt8,
+                                     ScanCodes,
+                                     ToBytes};

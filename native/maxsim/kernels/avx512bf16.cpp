@@ -62,4 +62,6 @@ const MaxsimKernels kMaxsimAvx512Bf16 = {"avx512bf16",
                                          ScoreFloats<ZmmBfloat16, Bfloat16Source>,
                                          nullptr,
                                          nullptr,
+                                         nullptr,
+                                         nullptr,
                                          nullptr};

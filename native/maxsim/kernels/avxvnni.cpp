@@ -37,4 +37,6 @@ const MaxsimKernels kMaxsimAvxVnni = {"avxvnni",
                                       ScoreFloats<Vnni, HalfSource<1, Vnni::FromBfloat16s>>,
                                       FillTable<Vnni>,
                                       Nearest<Vnni>,
-                                      EncodeInt8};
+                                      EncodeInt8,
+                                      ScanCodes,
+                                      ToBytes};

@@ -189,4 +189,6 @@ const MaxsimKernels kMaxsimNeon = {"neon",
                                    ScoreFloats<Neon, HalfSource<1, Neon::FromBfloat16s>>,
                                    FillTable<Neon>,
                                    Nearest<Neon>,
-                                   EncodeInt8};
+                                   EncodeInt8,
+                                   ScanCodes,
+                                   ToBytes};

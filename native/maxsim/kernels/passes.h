@@ -25,6 +25,7 @@
 
 #include "maxsim/kernels/bytes.h"
 #include "maxsim/kernels/centroids.h"
+#include "maxsim/kernels/codes.h"
 #include "maxsim/kernels/encode.h"
 #include "maxsim/kernels/floats.h"
 #include "maxsim/kernels/residuals.h"

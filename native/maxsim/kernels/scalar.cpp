@@ -8,6 +8,7 @@
 #include "maxsim/half.h"
 #include "maxsim/kernel.h"
 #define MAXSIM_NO_VECTORS
+#include "maxsim/kernels/codes.h"
 #include "maxsim/kernels/encode.h"
 #include "maxsim/kernels/fold.h"
 
@@ -209,4 +210,6 @@ const MaxsimKernels kMaxsimScalar = {"scalar",
                                      ScoreFloats<ReadBfloat16, 2>,
                                      FillTable,
                                      Nearest,
-                                     EncodeInt8};
+                                     EncodeInt8,
+                                     ScanCodes,
+                                     ToBytes};
