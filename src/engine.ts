@@ -7,7 +7,9 @@ import { checkInteger, checkOptions } from './check.js';
 import { ModelEncoder } from './encode/encoder.js';
 import { MaxSimError } from './errors.js';
 import { contentHashes } from './index/content-hash.js';
-import { Index, type TenantView } from './index/store.js';
+import { type BuiltSearch, Index, SAMPLED_QUERIES, type TenantView } from './index/store.js';
+import { pseudoQuery } from './pseudo-queries.js';
+import { seededRandom } from './random.js';
 import {
   type AddOptions,
   type AddResult,
@@ -15,6 +17,8 @@ import {
   checkDocuments,
   checkRerank,
   checkSearch,
+  checkTexts,
+  type EngineBuildSearchOptions,
   type EngineOptions,
   type Query,
   type Ranked,
@@ -194,15 +198,22 @@ export class Engine {
     return { hits: await this.finish(call, known), ...missing, ...call.end() };
   }
 
-  /** The best documents of the whole index, or of those that match a filter, every token scanned. */
+  /**
+   * The best documents of the whole index, or of those that match a filter; `plan` says how they were
+   * found. All are scored, or after `buildSearch` the candidates among them.
+   *
+   * @example
+   * const { hits, plan } = await engine.search('who approves travel?', { topK: 5, recall: 0.99 })
+   */
   async search(query: Query, options?: SearchOptions): Promise<SearchResult> {
     this.checkOpen();
-    const request = checkSearch(query, options, this.index.dim);
+    const { request, how } = checkSearch(query, options, this.index.dim);
     const call = new Call(request, this.index.view(request.tenant));
     call.view.checkFilter(call.filter); // before anything is encoded
     const vectors = await this.encodeQuery(call);
     const scoring = performance.now();
-    const found = await call.view.search(vectors, {
+    const { hits: found, plan } = await call.view.search(vectors, {
+      ...how,
       topK: Math.max(call.topK, call.slice),
       ...(call.filter === undefined ? {} : { filter: call.filter }),
       ...(call.signal === undefined ? {} : { signal: call.signal }),
@@ -216,7 +227,40 @@ export class Engine {
       vectors: null,
       score,
     }));
-    return { hits: await this.finish(call, ranked), ...call.end() };
+    return { hits: await this.finish(call, ranked), plan, ...call.end() };
+  }
+
+  /**
+   * `Index.buildSearch`, measured with questions: those given, or sentences of stored texts, encoded as
+   * queries are.
+   *
+   * @example
+   * await engine.buildSearch()
+   */
+  async buildSearch(options?: EngineBuildSearchOptions): Promise<BuiltSearch> {
+    this.checkOpen();
+    const { queries, ...rest } = checkOptions<EngineBuildSearchOptions>('options', options, [
+      'retrain',
+      'centroids',
+      'seed',
+      'lists',
+      'queries',
+      'signal',
+      'onProgress',
+    ]);
+    this.index.checkWritable();
+    const questions = queries === undefined ? this.sentences(rest.seed) : checkTexts(queries);
+    if (questions.length === 0) return await this.index.buildSearch(rest);
+    const { signal } = rest;
+    const encoded = await this.encoder.encodeQueries(
+      questions.map(({ text }) => text),
+      { signal },
+    );
+    return await this.index.buildSearch({
+      ...rest,
+      queries: encoded.map(({ vectors }) => vectors),
+      queryDocuments: questions.map(({ id }) => id),
+    });
   }
 
   /** Stops the model threads and lets go of the index. Everything after it throws CLOSED. */
@@ -229,6 +273,16 @@ export class Engine {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** What somebody might ask of stored texts; none of an index with tenants, whose ids say nothing. */
+  private sentences(seed = 0): { text: string; id: string }[] {
+    if (this.index.hasTenants || this.index.documentCount === 0) return [];
+    const random = seededRandom(seed);
+    return this.index.sample(SAMPLED_QUERIES, seed).flatMap((document) => {
+      const text = pseudoQuery(document, random);
+      return text === null ? [] : [{ text, id: document.id }];
+    });
   }
 
   /** Fills in `score` of every candidate that may be a hit: from the index, or encoded first. */

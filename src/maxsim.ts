@@ -25,12 +25,15 @@ export {
   type Undeleted,
 } from './index/repair.js';
 export {
+  type BuildSearchOptions,
+  type BuiltSearch,
   type CodecInfo,
   type CodecOption,
   type CompactionStats,
   type FilterOption,
   Index,
   type IndexSearchOptions,
+  type IndexSearchResult,
   type IndexSnapshot,
   type RankOptions,
   type RankRequest,
@@ -47,6 +50,7 @@ export { prepareQuery, type QueryVectors } from './maxsim/query.js';
 export type {
   AddOptions,
   AddResult,
+  EngineBuildSearchOptions,
   EngineOptions,
   Query,
   RerankOptions,

@@ -15,7 +15,13 @@ import {
   LIMITS,
 } from './check.js';
 import { invalid, MaxSimError } from './errors.js';
-import type { CodecOption, IndexOptions } from './index/store.js';
+import { checkSearchOptions } from './index/searching.js';
+import type {
+  BuildSearchOptions,
+  CodecOption,
+  IndexOptions,
+  IndexSearchOptions,
+} from './index/store.js';
 import type { Candidate, DocumentInput, Encoder, FieldTypes, Filter } from './types.js';
 
 /** `verify`, `memory` and `compaction` are those of the index. */
@@ -80,7 +86,13 @@ export type RerankOptions = RankOptions & {
   deadlineMs?: number;
 };
 
-export type SearchOptions = RankOptions;
+export type SearchOptions = RankOptions &
+  Pick<IndexSearchOptions, 'recall' | 'depth' | 'exact' | 'method'>;
+
+/** As of `Index.buildSearch`; queries are texts, or made of what the stored texts say. */
+export type EngineBuildSearchOptions = Omit<BuildSearchOptions, 'queries' | 'queryDocuments'> & {
+  queries?: readonly string[];
+};
 
 /** A query text, or its token vectors: flat `tokens * dim` values, 1 to 1,024 tokens. */
 export type Query = string | Float32Array;
@@ -114,12 +126,33 @@ export type Ranked = {
 
 const RANK_OPTIONS = ['topK', 'crossEncoder', 'explain', 'tenant', 'filter', 'signal'] as const;
 
+/** What is asked, and how it is to be searched for. */
 export function checkSearch(
   query: Query,
   options: SearchOptions | undefined,
   dim: number,
-): RankRequest {
-  return checkRank(query, checkOptions<SearchOptions>('options', options, RANK_OPTIONS), dim);
+): { request: RankRequest; how: IndexSearchOptions } {
+  const {
+    recall,
+    depth,
+    exact,
+    method,
+    ...rank
+  } = checkOptions<SearchOptions>('options', options, [
+    ...RANK_OPTIONS,
+    'recall',
+    'depth',
+    'exact',
+    'method',
+  ]);
+  const how = {
+    ...(recall === undefined ? {} : { recall }),
+    ...(depth === undefined ? {} : { depth }),
+    ...(exact === undefined ? {} : { exact }),
+    ...(method === undefined ? {} : { method }),
+  };
+  checkSearchOptions(how);
+  return { request: checkRank(query, rank, dim), how };
 }
 
 export function checkRerank(
@@ -155,6 +188,13 @@ function checkRank(query: Query, options: RerankOptions, dim: number): RankReque
   }
   const vectors = checkVectors('query', query, dim, LIMITS.maxQueryTokens);
   return { text: null, vectors, ...rest };
+}
+
+export function checkTexts(queries: readonly string[]): { text: string; id: null }[] {
+  return checkArray('queries', queries).map((text, i) => ({
+    text: checkText(`queries[${i}]`, text),
+    id: null,
+  }));
 }
 
 function checkSlice(crossEncoder: unknown, topK: number): number {

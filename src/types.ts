@@ -131,7 +131,41 @@ export type RerankResult = {
   timings: Timings;
 };
 
-export type SearchResult = Omit<RerankResult, 'unknownIds' | 'excludedIds'>;
+/**
+ * How the best of a whole index are found. exhaustive: every document is scored. scan: the centroids of
+ * every document are looked up, and the best candidates scored. lists: the documents of the centroids
+ * that are nearest to the query are added up, and the best candidates scored.
+ */
+export type SearchMethod = 'exhaustive' | 'scan' | 'lists';
+
+/** How a search went. */
+export type SearchPlan = {
+  method: SearchMethod;
+  /** Why this method. */
+  reason: string;
+  /** Whether the hits are sure to be those of an exhaustive search. */
+  certified: boolean;
+  /** Documents that were asked about: all, or those that match. */
+  documents: number;
+  /** Candidates that were to be scored. */
+  depth: number;
+  /** Centroids of documents that were looked up, and documents of centroids that were added up. */
+  codes: number;
+  postings: number;
+  /** Documents that were scored, and that a bound kept out. */
+  scored: number;
+  excluded: number;
+  /** Documents that were given up between two passes of a long query. */
+  skipped: number;
+  /** Of one thread; null where the method is not to be had. */
+  estimatesMs: { exhaustive: number | null; scan: number | null; lists: number | null };
+  timingsMs: { table: number; candidates: number; scoring: number };
+};
+
+export type SearchResult = Omit<RerankResult, 'unknownIds' | 'excludedIds'> & {
+  /** How the candidates were found. */
+  plan: SearchPlan;
+};
 
 /**
  * How a token vector is stored, from the most bytes per token to the fewest. f32, f16, bf16: floats.

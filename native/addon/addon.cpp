@@ -75,6 +75,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   maxsim::addon::ExportQuery(env, exports);
   maxsim::addon::ExportVectors(env, exports);
   maxsim::addon::ExportSnapshot(env, exports);
+  maxsim::addon::ExportSearch(env, exports);
   maxsim::addon::ExportSegmentWriter(env, exports);
   maxsim::addon::ExportStoreTasks(env, exports);
   return exports;

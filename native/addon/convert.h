@@ -75,6 +75,7 @@ void ExportCodebook(Napi::Env env, Napi::Object exports);
 void ExportExamination(Napi::Env env, Napi::Object exports);
 void ExportFilter(Napi::Env env, Napi::Object exports);
 void ExportQuery(Napi::Env env, Napi::Object exports);
+void ExportSearch(Napi::Env env, Napi::Object exports);
 void ExportSegmentWriter(Napi::Env env, Napi::Object exports);
 void ExportSnapshot(Napi::Env env, Napi::Object exports);
 void ExportStoreTasks(Napi::Env env, Napi::Object exports);

@@ -1,5 +1,5 @@
-// What a Snapshot scores, ranks and searches: batches of queries and candidates in, scores or the
-// best places out, at once or off the event loop.
+// What a Snapshot scores and ranks: batches of queries and candidates in, scores or the best places
+// out, at once or off the event loop. And which documents match a filter.
 #include <algorithm>
 #include <memory>
 #include <vector>
@@ -166,45 +166,6 @@ Napi::Value SnapshotObject::RankAsync(const Napi::CallbackInfo& info) {
                                    Threads::kShared, &job->rankings);
       },
       [job](Napi::Env e) { return FromRankings(e, job->rankings); });
-}
-
-// (query, k, earlyExit, limits?, filter?) -> Promise<{ refs, scores, skipped }>
-Napi::Value SnapshotObject::Search(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  struct Job {
-    std::shared_ptr<const Snapshot> snapshot;
-    std::shared_ptr<const PreparedQuery> query;
-    std::shared_ptr<const Filter> filter;
-    RankOptions options;
-    TaskLimits limits;
-    Ranking ranking;
-  };
-  auto job = std::make_shared<Job>();
-  if (!ToQuery(info[0], &job->query) || !ToRankOptions(info[1], info[2], &job->options) ||
-      !ToLimits(info[3], &job->limits) ||
-      (!info[4].IsUndefined() && !ToFilter(info[4], &job->filter)) || Get(env) == nullptr) {
-    return env.Undefined();
-  }
-  job->snapshot = snapshot_;
-  return StartTask(
-      env,
-      [job] {
-        return job->snapshot->Search(*job->query, job->options, job->limits.limits, &job->ranking,
-                                     job->filter.get());
-      },
-      [job](Napi::Env e) -> Napi::Value {
-        std::vector<uint32_t> refs;
-        std::vector<float> scores;
-        for (const ScoredDocument& document : job->ranking.best) {
-          refs.push_back(document.document);
-          scores.push_back(document.score);
-        }
-        Napi::Object result = Napi::Object::New(e);
-        result.Set("refs", FromUint32s(e, refs));
-        result.Set("scores", FromFloats(e, scores));
-        result.Set("skipped", static_cast<double>(job->ranking.skipped));
-        return result;
-      });
 }
 
 // (filter, refs) -> Uint8Array: 1 for each ref that matches, 0 for others and for what is unknown

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "addon/codebook.h"
 #include "addon/convert.h"
 #include "addon/query.h"
 #include "maxsim/codec.h"
@@ -41,6 +42,21 @@ bool ToSegmentSpec(const Napi::Value& value, SegmentSpec* spec) {
     return false;
   }
   spec->header_crc32c = static_cast<uint32_t>(header_crc);
+  const Napi::Value codes = PropertyOf(object, "codes");
+  if (env.IsExceptionPending()) return false;
+  if (codes.IsObject()) {
+    uint64_t crc;
+    if (!ToText(PropertyOf(codes.As<Napi::Object>(), "file"), "segment.codes.file",
+                &spec->codes_file) ||
+        !ToInteger(PropertyOf(codes.As<Napi::Object>(), "crc"), "segment.codes.crc", 0, kMaxUint32,
+                   &crc)) {
+      return false;
+    }
+    spec->codes_crc32c = static_cast<uint32_t>(crc);
+  } else if (!codes.IsUndefined() && !codes.IsNull()) {
+    Throw(env, Status::Error("INVALID_ARGUMENT", "segment.codes must be an object."));
+    return false;
+  }
   const Napi::Value dead = PropertyOf(object, "dead");
   if (env.IsExceptionPending()) return false;
   if (dead.IsUndefined() || dead.IsNull()) return true;
@@ -95,6 +111,7 @@ Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
     ReadOptions options;
     std::vector<SegmentSpec> segments;
     std::vector<Field> fields;
+    VectorFormat search;  // its codebook alone
     std::shared_ptr<const Snapshot> previous, snapshot;
   };
   auto job = std::make_shared<Job>();
@@ -106,6 +123,16 @@ Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
   }
   const Napi::Value fields = PropertyOf(info[1].As<Napi::Object>(), "fields");
   if (!fields.IsUndefined() && !ToFields(fields, &job->fields)) return env.Undefined();
+  const Napi::Value search = PropertyOf(info[1].As<Napi::Object>(), "searchCodebook");
+  if (env.IsExceptionPending() ||
+      (!search.IsUndefined() && !search.IsNull() && !ToCodebook(search, &job->search))) {
+    return env.Undefined();
+  }
+  if (job->search.tokens.codebook != nullptr &&
+      job->search.tokens.codebook->contents().dim != job->format.dim) {
+    return Throw(env, Status::Error("MODEL_MISMATCH", "searchCodebook has dim %u, but dim is %u.",
+                                    job->search.tokens.codebook->contents().dim, job->format.dim));
+  }
   if (!info[2].IsNull() && !info[2].IsUndefined() && !ToSnapshot(info[2], &job->previous)) {
     return env.Undefined();
   }
@@ -121,7 +148,8 @@ Napi::Value OpenSnapshot(const Napi::CallbackInfo& info) {
       [job] {
         bool missing = false;
         Status status = Snapshot::Open(job->directory, job->format, job->segments, job->options,
-                                       job->previous.get(), &job->snapshot, &missing);
+                                       job->previous.get(), &job->snapshot, &missing,
+                                       {job->search.tokens.codebook, job->search.codebook_crc32c});
         job->previous.reset();
         if (status.ok()) status = job->snapshot->CheckFields(job->fields);
         // Not an IO_ERROR: the manifest says that the file is there.
@@ -379,6 +407,17 @@ Napi::Value SnapshotObject::Segments(const Napi::CallbackInfo& info) {
     entry.Set("tombstoneBytes",
               Count(env, segment.tombstones ? segment.tombstones->size_bytes() : 0));
     entry.Set("sections", sections);
+    if (segment.codes != nullptr) {
+      const CodesHeader& header_of_codes = segment.codes->header();
+      Napi::Object codes = Napi::Object::New(env);
+      codes.Set("file", segment.codes_file);
+      codes.Set("sizeBytes", Count(env, header_of_codes.file_size));
+      codes.Set("codes", Count(env, header_of_codes.code_count));
+      codes.Set("tokens", Count(env, header_of_codes.token_count));
+      codes.Set("cosineSum", header_of_codes.cosine_sum);
+      codes.Set("lists", header_of_codes.list_blocks != 0);
+      entry.Set("codes", codes);
+    }
     list.Set(list.Length(), entry);
   }
   return list;
@@ -405,6 +444,7 @@ void ExportSnapshot(Napi::Env env, Napi::Object exports) {
                       S::InstanceMethod<&S::Rank>("rank"),
                       S::InstanceMethod<&S::RankAsync>("rankAsync"),
                       S::InstanceMethod<&S::Search>("search"),
+                      S::InstanceMethod<&S::Candidates>("candidates"),
                       S::InstanceMethod<&S::Match>("match"),
                       S::InstanceMethod<&S::Matching>("matching"),
                       S::InstanceMethod<&S::CountMatching>("countMatching"),

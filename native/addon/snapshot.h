@@ -25,6 +25,7 @@ class SnapshotObject : public Napi::ObjectWrap<SnapshotObject> {
   Napi::Value Rank(const Napi::CallbackInfo& info);
   Napi::Value RankAsync(const Napi::CallbackInfo& info);
   Napi::Value Search(const Napi::CallbackInfo& info);
+  Napi::Value Candidates(const Napi::CallbackInfo& info);
   Napi::Value Match(const Napi::CallbackInfo& info);
   Napi::Value Matching(const Napi::CallbackInfo& info);
   Napi::Value CountMatching(const Napi::CallbackInfo& info);

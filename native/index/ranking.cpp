@@ -1,89 +1,15 @@
 // Scoring and ranking of a snapshot's documents: which thread takes what, and what is kept.
-#include <algorithm>
-#include <limits>
-#include <mutex>
+#include "index/ranking.h"
 
-#include "index/snapshot.h"
-#include "platform/thread_pool.h"
+#include <algorithm>
 
 namespace maxsim {
 namespace {
-
-// Between two looks at the clock: 256 documents of 180 tokens take about a millisecond.
-constexpr size_t kChunk = 256;
-// What is scored between two looks at the k-th best: a later look would give up fewer documents.
-constexpr size_t kRankChunk = 32;
-
-// Below this a scan takes less than 0.3 ms on one core, and waking a helper 0.05 ms.
-constexpr uint64_t kParallelBytes = uint64_t{2} << 20;
-constexpr uint64_t kSmallestRange = 32;  // documents
-
-// What several threads that share a scan report: the first failure of any of them.
-class FirstFailure {
- public:
-  // True while nothing has failed.
-  bool Note(const Status& status) {
-    if (!status.ok()) {
-      const std::lock_guard lock(mutex_);
-      if (status_.ok()) status_ = status;
-      failed_ = true;
-    }
-    return !failed_;
-  }
-  // Once all threads have ended.
-  const Status& status() const { return status_; }
-
- private:
-  std::mutex mutex_;
-  Status status_ = Status::Ok();
-  std::atomic<bool> failed_{false};
-};
-
-// work(i) for i below count, on the threads that the caller allows.
-void ForEach(Threads threads, size_t count, const std::function<void(size_t)>& work) {
-  if (threads == Threads::kShared) return ThreadPool::Shared().For(count, work);
-  for (size_t i = 0; i < count; i++) work(i);
-}
 
 // A request with its documents found.
 struct Prepared {
   std::vector<MaxsimDocument> documents;
   std::unique_ptr<Scanner> scanner;
-};
-
-// The best k so far of one query, fed by several threads.
-class SharedSlice {
- public:
-  SharedSlice(const Scanner& scanner, const RankOptions& options, size_t k,
-              const EncodedTokens& bounds)
-      : scanner_(scanner), slice_(k), early_exit_(options.early_exit) {
-    if (early_exit_) rest_ = scanner.Rest(bounds.longest, bounds.largest_factor);
-  }
-
-  // Scores up to kRankChunk documents; numbers[i] is what documents[i] will be called.
-  void Rank(const MaxsimDocument* documents, const uint32_t* numbers, size_t count) {
-    float scores[kRankChunk];
-    MaxsimExit exit{threshold_.load(std::memory_order_relaxed), rest_.data(), 0};
-    scanner_.Scan(documents, count, early_exit_ ? &exit : nullptr, scores);
-    const std::lock_guard lock(mutex_);
-    skipped_ += exit.skipped;
-    for (size_t i = 0; i < count; i++) {
-      // What was given up has no score, and cannot be among the best.
-      if (scores[i] != -std::numeric_limits<float>::infinity()) slice_.Offer(numbers[i], scores[i]);
-    }
-    threshold_.store(slice_.Threshold(), std::memory_order_relaxed);
-  }
-
-  Ranking Take() { return {slice_.Take(), skipped_}; }
-
- private:
-  const Scanner& scanner_;
-  std::mutex mutex_;
-  TopSlice slice_;
-  std::vector<float> rest_;
-  std::atomic<float> threshold_{-std::numeric_limits<float>::infinity()};
-  uint64_t skipped_ = 0;
-  const bool early_exit_;
 };
 
 // Pieces of all requests' documents: whole requests, unless threads would be idle.
@@ -197,69 +123,6 @@ Status Snapshot::Rank(std::span<const Request> requests, const RankOptions& opti
   });
   if (!failure.status().ok()) return failure.status();
   for (const auto& slice : slices) rankings->push_back(slice->Take());
-  return Status::Ok();
-}
-
-std::vector<Snapshot::Range> Snapshot::Ranges(size_t width) const {
-  std::vector<Range> ranges;
-  const uint64_t wanted = live_tokens_ * PaddedDim(format_.dim) < kParallelBytes ? 1 : width * 4;
-  const auto size =
-      static_cast<uint32_t>(std::max<uint64_t>(kSmallestRange, ref_count_ / wanted + 1));
-  for (uint32_t number = 0; number < segments_.size(); number++) {
-    const uint32_t count = segments_[number].reader->document_count();
-    for (uint32_t begin = 0; begin < count; begin += std::min(size, count - begin)) {
-      ranges.push_back({number, begin, begin + std::min(size, count - begin)});
-    }
-  }
-  return ranges;
-}
-
-Status Snapshot::Search(const PreparedQuery& query, const RankOptions& options,
-                        const Limits& limits, Ranking* ranking, const Filter* filter) const {
-  Status status = CheckQuery(query);
-  if (!status.ok()) return status;
-  if (filter != nullptr) {
-    std::vector<uint32_t> refs;
-    status = AllMatching(*filter, limits, &refs);
-    if (!status.ok()) return status;
-    const Request request{&query, refs};
-    std::vector<Ranking> rankings;
-    status = Rank({&request, 1}, options, limits, Threads::kShared, &rankings);
-    if (!status.ok()) return status;
-    *ranking = std::move(rankings[0]);
-    for (ScoredDocument& scored : ranking->best) scored.document = refs[scored.document];
-    return Status::Ok();
-  }
-  ThreadPool& pool = ThreadPool::Shared();
-  const std::vector<Range> ranges = Ranges(pool.width());
-  Scanner scanner(query, format_.tokens);
-  if (!ranges.empty()) scanner.Prepare();
-  SharedSlice slice(scanner, options,
-                    static_cast<size_t>(std::min<uint64_t>(options.k, live_count_)), Bounds());
-  FirstFailure failure;
-  // Which thread takes which range is chance; the order of a slice is not: score, then ref.
-  pool.For(ranges.size(), [&](size_t r) {
-    const Range& range = ranges[r];
-    const Segment& segment = segments_[range.segment];
-    MaxsimDocument documents[kRankChunk];
-    uint32_t refs[kRankChunk];
-    for (uint32_t ordinal = range.begin; ordinal < range.end;) {
-      if (!failure.Note(limits.Check())) return;
-      size_t filled = 0;
-      for (; ordinal < range.end && filled < kRankChunk; ordinal++) {
-        if (segment.IsDead(ordinal)) continue;
-        const Status found = segment.reader->Tokens(ordinal, &documents[filled]);
-        if (!found.ok()) {
-          failure.Note(found);
-          return;
-        }
-        refs[filled++] = segment.base + ordinal;
-      }
-      slice.Rank(documents, refs, filled);
-    }
-  });
-  if (!failure.status().ok()) return failure.status();
-  *ranking = slice.Take();
   return Status::Ok();
 }
 

@@ -19,18 +19,25 @@ Status Limits::Check() const {
 
 Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
                       std::span<const SegmentSpec> specs, const ReadOptions& options,
-                      const Snapshot* previous, std::shared_ptr<const Snapshot>* out,
-                      bool* missing) {
+                      const Snapshot* previous, std::shared_ptr<const Snapshot>* out, bool* missing,
+                      const SearchCodebook& search) {
   *missing = false;
   std::shared_ptr<Snapshot> snapshot(new Snapshot());
   snapshot->format_ = format;
+  snapshot->search_ = search;
   // First every file is mapped, which takes microseconds, and only then verified, which may take
   // seconds: a busy writer may remove files meanwhile, but what is mapped stays.
-  std::vector<std::unique_ptr<MappedFile>> files(specs.size());
+  std::vector<std::unique_ptr<MappedFile>> files(specs.size()), codes(specs.size());
   uint64_t base = 0;
   for (size_t i = 0; i < specs.size(); i++) {
     const SegmentSpec& spec = specs[i];
-    Segment segment{spec.file, spec.dead_file, nullptr, nullptr, static_cast<uint32_t>(base)};
+    Segment segment{spec.file,
+                    spec.dead_file,
+                    spec.codes_file,
+                    nullptr,
+                    nullptr,
+                    nullptr,
+                    static_cast<uint32_t>(base)};
     const Segment* known = previous == nullptr ? nullptr : previous->SameSegment(spec, format);
     if (known != nullptr) {
       segment.reader = known->reader;
@@ -44,6 +51,13 @@ Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
     } else if (!spec.dead_file.empty()) {
       Status status = Tombstones::Open(directory + "/" + spec.dead_file, spec.documents,
                                        spec.dead_count, &segment.tombstones, missing);
+      if (!status.ok()) return status;
+    }
+    if (known != nullptr && known->codes != nullptr && known->codes_file == spec.codes_file &&
+        known->codes->header().crc32c == spec.codes_crc32c) {
+      segment.codes = known->codes;
+    } else if (!spec.codes_file.empty()) {
+      Status status = MappedFile::Open(directory + "/" + spec.codes_file, &codes[i], missing);
       if (!status.ok()) return status;
     }
     base += spec.documents;
@@ -60,6 +74,20 @@ Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
     if (files[i] != nullptr) {
       const SegmentExpectation expected{format, spec.documents, spec.tokens, spec.header_crc32c};
       Status status = SegmentReader::Open(std::move(files[i]), expected, options, &segment.reader);
+      if (!status.ok()) return status;
+    }
+    if (codes[i] != nullptr) {
+      if (search.codebook == nullptr) {
+        return Status::Error("CORRUPT_INDEX", "%s has codes, but the index no centroids.",
+                             spec.file.c_str());
+      }
+      Status status = CodesReader::Open(std::move(codes[i]),
+                                        {spec.documents, spec.codes_crc32c, spec.header_crc32c,
+                                         search.crc32c, search.codebook->contents().centroid_count},
+                                        &segment.codes);
+      if (status.ok() && options.verify == ReadOptions::Verify::kAtOpen) {
+        status = segment.codes->Verify();
+      }
       if (!status.ok()) return status;
     }
     snapshot->live_count_ += spec.documents - segment.dead_count();

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "index/codes_reader.h"
 #include "index/filter.h"
 #include "index/segment_reader.h"
 #include "index/segment_writer.h"
@@ -36,6 +37,14 @@ struct SegmentSpec {
   uint32_t header_crc32c;
   std::string dead_file;  // empty: none is dead
   uint64_t dead_count = 0;
+  std::string codes_file;  // empty: none
+  uint32_t codes_crc32c = 0;
+};
+
+// The codebook under which the documents of an index have codes; null where they have none.
+struct SearchCodebook {
+  std::shared_ptr<const Codebook> codebook;
+  uint32_t crc32c = 0;
 };
 
 // Ends a long scan early: raised from any thread, or by the clock.
@@ -72,14 +81,19 @@ struct Ranking {
   uint64_t skipped = 0;  // documents that were given up between two passes of the query
 };
 
+struct SearchOptions;
+struct SearchReport;
+enum class SearchMethod;
+
 class Snapshot {
  public:
   static constexpr uint32_t kUnknown = SegmentReader::kUnknown;
 
   struct Segment {
-    std::string file, dead_file;
+    std::string file, dead_file, codes_file;
     std::shared_ptr<const SegmentReader> reader;
     std::shared_ptr<const Tombstones> tombstones;  // may be null
+    std::shared_ptr<const CodesReader> codes;      // may be null
     uint32_t base;                                 // ref of ordinal 0
 
     bool IsDead(uint32_t ordinal) const { return tombstones && tombstones->IsDead(ordinal); }
@@ -94,9 +108,10 @@ class Snapshot {
   static Status Open(const std::string& directory, const VectorFormat& format,
                      std::span<const SegmentSpec> specs, const ReadOptions& options,
                      const Snapshot* previous, std::shared_ptr<const Snapshot>* snapshot,
-                     bool* missing);
+                     bool* missing, const SearchCodebook& search = {});
 
   const VectorFormat& format() const { return format_; }
+  const SearchCodebook& search_codebook() const { return search_; }
   const std::vector<Segment>& segments() const { return segments_; }
   uint64_t live_count() const { return live_count_; }
   uint64_t live_tokens() const { return live_tokens_; }
@@ -139,14 +154,17 @@ class Snapshot {
   Status Rank(std::span<const Request> requests, const RankOptions& options, const Limits& limits,
               Threads threads, std::vector<Ranking>* rankings) const;
   // The best k of all live documents, or of those that match, best first, ties in ref order, which
-  // is what `document` is; on several threads when there is enough to scan and cores are idle.
-  Status Search(const PreparedQuery& query, const RankOptions& options, const Limits& limits,
-                Ranking* ranking, const Filter* filter = nullptr) const;
+  // is what `document` is. What is scored is what search.h says. CORRUPT_INDEX when codes are not
+  // what was written. In search.cpp.
+  Status Search(const PreparedQuery& query, const SearchOptions& options, const Limits& limits,
+                Ranking* ranking, SearchReport* report, const Filter* filter = nullptr) const;
+  // The first `depth` documents as a search would score them, best candidate first; documents
+  // without codes are not among them. INVALID_ARGUMENT where there are no codes, or no lists.
+  Status Candidates(const PreparedQuery& query, SearchMethod method, size_t depth,
+                    const Limits& limits, std::vector<uint32_t>* refs) const;
 
  private:
-  struct Range {
-    uint32_t segment, begin, end;  // ordinals
-  };
+  friend class Searching;
 
   Snapshot() = default;
   Status CheckQuery(const PreparedQuery& query) const;
@@ -158,12 +176,11 @@ class Snapshot {
   using Work = std::function<void(size_t, uint32_t, const Bitmap&)>;
   Status ForMatching(const Filter& filter, const Limits& limits,
                      const std::function<void(size_t)>& prepare, const Work& work) const;
-  // All documents in pieces: a few for each of `width` threads, or one where threads do not pay.
-  std::vector<Range> Ranges(size_t width) const;
   // What Scanner::Rest takes, over all segments.
   EncodedTokens Bounds() const;
 
   VectorFormat format_;
+  SearchCodebook search_;
   std::vector<Segment> segments_;
   uint64_t live_count_ = 0, live_tokens_ = 0;
   uint32_t ref_count_ = 0;

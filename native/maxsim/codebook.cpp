@@ -86,6 +86,68 @@ void Codebook::Nearest(const float* lanes, size_t block_count, uint32_t* centroi
   Kernels().chosen->nearest(tokens, block_count, &rows, centroids);
 }
 
+void Codebook::UnitLanes(const float* tokens, size_t count, float* lanes, double* lengths) const {
+  const size_t dim = contents_.dim;
+  float unit[kMaxsimLanes * kMaxDim];
+  for (size_t start = 0; start < count; start += kMaxsimLanes) {
+    const size_t used = std::min<size_t>(kMaxsimLanes, count - start);
+    for (size_t t = 0; t < used; t++) {
+      const float* token = tokens + (start + t) * dim;
+      const double length = LengthOf(token, dim);
+      const float inverse = length > 0 ? static_cast<float>(1 / length) : 0.f;
+      for (size_t d = 0; d < dim; d++) unit[t * dim + d] = token[d] * inverse;
+      lengths[start + t] = length;
+    }
+    TokensToLanes(unit, used, dim, lanes + start * dim);
+    RotateLanes(lanes + start * dim, dim);
+  }
+}
+
+float Codebook::CosineOf(const float* lane, uint32_t centroid) const {
+  const uint8_t* row = &contents_.rows[size_t{centroid} * PaddedDim(contents_.dim)];
+  double dot = 0;
+  int64_t squares = 0;
+  for (size_t d = 0; d < contents_.dim; d++) {
+    const int value = row[d] - kZeroByte;
+    dot += static_cast<double>(lane[d * kMaxsimLanes]) * value;
+    squares += int64_t{value} * value;
+  }
+  return squares == 0 ? 0.f : static_cast<float>(dot / std::sqrt(static_cast<double>(squares)));
+}
+
+void Codebook::Assign(const float* tokens, size_t count, uint32_t* centroids,
+                      float* cosines) const {
+  const size_t dim = contents_.dim;
+  std::vector<float> lanes(kBatch * dim);
+  for (size_t first = 0; first < count; first += kBatch) {
+    const size_t some = std::min(kBatch, count - first);
+    double lengths[kBatch];
+    UnitLanes(tokens + first * dim, some, lanes.data(), lengths);
+    uint32_t nearest[kBatch];
+    Nearest(lanes.data(), (some + kMaxsimLanes - 1) / kMaxsimLanes, nearest);
+    for (size_t t = 0; t < some; t++) {
+      const float* lane = &lanes[t / kMaxsimLanes * kMaxsimLanes * dim + t % kMaxsimLanes];
+      centroids[first + t] = nearest[t];
+      cosines[first + t] = lengths[t] > 0 ? CosineOf(lane, nearest[t]) : 1.f;
+    }
+  }
+}
+
+void Codebook::Cosines(const float* tokens, size_t count, const uint32_t* centroids,
+                       float* cosines) const {
+  const size_t dim = contents_.dim;
+  std::vector<float> lanes(kBatch * dim);
+  for (size_t first = 0; first < count; first += kBatch) {
+    const size_t some = std::min(kBatch, count - first);
+    double lengths[kBatch];
+    UnitLanes(tokens + first * dim, some, lanes.data(), lengths);
+    for (size_t t = 0; t < some; t++) {
+      const float* lane = &lanes[t / kMaxsimLanes * kMaxsimLanes * dim + t % kMaxsimLanes];
+      cosines[first + t] = lengths[t] > 0 ? CosineOf(lane, centroids[first + t]) : 1.f;
+    }
+  }
+}
+
 void Codebook::Encode(const float* tokens, size_t token_count, uint8_t* block) const {
   const size_t dim = contents_.dim, padded_dim = PaddedDim(dim);
   const float centroid_scale =
@@ -94,24 +156,11 @@ void Codebook::Encode(const float* tokens, size_t token_count, uint8_t* block) c
   uint8_t* ids = factors + token_count * sizeof(uint16_t);
   std::memset(block, 0, token_count * code_bytes_);
   std::vector<float> lanes(kBatch * dim);
-  float unit[kMaxsimLanes * kMaxDim];
   for (size_t first = 0; first < token_count; first += kBatch) {
     const size_t count = std::min(kBatch, token_count - first);
     const size_t blocks = (count + kMaxsimLanes - 1) / kMaxsimLanes;
     double lengths[kBatch];
-    for (size_t b = 0; b < blocks; b++) {
-      const size_t start = b * kMaxsimLanes;
-      const size_t used = std::min<size_t>(kMaxsimLanes, count - start);
-      for (size_t t = 0; t < used; t++) {
-        const float* token = tokens + (first + start + t) * dim;
-        const double length = LengthOf(token, dim);
-        const float inverse = length > 0 ? static_cast<float>(1 / length) : 0.f;
-        for (size_t d = 0; d < dim; d++) unit[t * dim + d] = token[d] * inverse;
-        lengths[start + t] = length;
-      }
-      TokensToLanes(unit, used, dim, &lanes[b * kMaxsimLanes * dim]);
-      RotateLanes(&lanes[b * kMaxsimLanes * dim], dim);
-    }
+    UnitLanes(tokens + first * dim, count, lanes.data(), lengths);
     uint32_t centroids[kBatch];
     Nearest(lanes.data(), blocks, centroids);
     for (size_t t = 0; t < count; t++) {

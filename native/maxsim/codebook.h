@@ -58,6 +58,12 @@ class Codebook {
   // The centroid of each of up to 32 tokens, given rotated and of length 1 as two times [dim][16].
   void Nearest(const float* lanes, size_t block_count, uint32_t* centroids) const;
 
+  // The same of tokens as they are given, row-major [count][dim], and the cosine of each with its
+  // centroid; 1 for a token of length 0.
+  void Assign(const float* tokens, size_t count, uint32_t* centroids, float* cosines) const;
+  // The cosines of tokens with centroids that are known.
+  void Cosines(const float* tokens, size_t count, const uint32_t* centroids, float* cosines) const;
+
   // The stored values of one token in units of contents().scale * factor: dim integers.
   struct Token {
     uint32_t centroid;
@@ -70,6 +76,10 @@ class Codebook {
   MaxsimResidual ForKernels() const;
 
  private:
+  // Up to 32 tokens of length 1, rotated, as [block][dim][16]; and the lengths that they had.
+  void UnitLanes(const float* tokens, size_t count, float* lanes, double* lengths) const;
+  float CosineOf(const float* lane, uint32_t centroid) const;
+
   CodebookContents contents_;
   size_t code_bytes_, id_bytes_;
   int32_t largest_squares_ = 0;

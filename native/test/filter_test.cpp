@@ -202,7 +202,7 @@ TEST_CASE("what matches is what a plain evaluator says, however it is asked") {
   const auto snapshot = store.Open();
   const PreparedQuery query = SmallQuery();
   Ranking everything;
-  REQUIRE(snapshot->Search(query, {1000}, {}, &everything).ok());
+  REQUIRE(SearchAll(*snapshot, query, {1000}, {}, &everything).ok());
   Author author(5);
   Noise noise(6);
   size_t some = 0;
@@ -251,7 +251,7 @@ TEST_CASE("what matches is what a plain evaluator says, however it is asked") {
     // A search finds what the whole ranking has of them, in its order.
     const size_t k = 1 + noise.Next() % 20;
     Ranking ranking;
-    REQUIRE(snapshot->Search(query, {k}, {}, &ranking, &filter).ok());
+    REQUIRE(SearchAll(*snapshot, query, {k}, {}, &ranking, &filter).ok());
     std::vector<std::pair<uint32_t, float>> found, wanted;
     for (const ScoredDocument& one : ranking.best) found.emplace_back(one.document, one.score);
     for (const ScoredDocument& one : everything.best) {

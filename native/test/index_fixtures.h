@@ -16,6 +16,7 @@
 #include "fixtures.h"
 #include "formats.h"
 #include "index/codebook_file.h"
+#include "index/search.h"
 #include "index/segment_reader.h"
 #include "index/segment_writer.h"
 #include "index/snapshot.h"
@@ -152,6 +153,15 @@ inline bool IsRefusal(const Status& status) {
 
 inline std::string CodeOf(const Status& status) { return status.ok() ? "" : status.code(); }
 
+inline Status SearchAll(const Snapshot& snapshot, const PreparedQuery& query,
+                        const RankOptions& rank, const Limits& limits, Ranking* ranking,
+                        const Filter* filter = nullptr) {
+  SearchOptions options;
+  options.rank = rank;
+  SearchReport report;
+  return snapshot.Search(query, options, limits, ranking, &report, filter);
+}
+
 // Segments of one format in a directory of their own.
 struct Store {
   TempDirectory directory;
@@ -162,7 +172,7 @@ struct Store {
     Add(file, Write(directory / file, format, corpus));
   }
   void Add(const std::string& file, const SegmentSummary& summary) {
-    specs.push_back({file, summary.documents, summary.tokens, summary.header_crc32c, "", 0});
+    specs.push_back({file, summary.documents, summary.tokens, summary.header_crc32c, "", 0, "", 0});
   }
   void Bury(size_t segment, std::vector<uint32_t> dead) {
     SegmentSpec& spec = specs[segment];

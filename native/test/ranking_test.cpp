@@ -182,7 +182,7 @@ TEST_CASE("rankings with and without early exit are the same, ties and all, in e
             if (k > 0) skipped += rankings[0].skipped;
           }
           Ranking ranking;
-          REQUIRE(snapshot->Search(query, {k, early_exit}, {}, &ranking).ok());
+          REQUIRE(SearchAll(*snapshot, query, {k, early_exit}, {}, &ranking).ok());
           CHECK(Same(ranking.best, BestOf(all_scores, live, k)));
           if (!early_exit) CHECK(ranking.skipped == 0);
           if (k > 0) skipped += ranking.skipped;
@@ -213,7 +213,7 @@ TEST_CASE("threads that share a large store rank and score as one does") {
       const std::vector<ScoredDocument> expected = BestOf(scores, live, 10);
       for (const bool early_exit : {true, false}) {
         Ranking ranking;
-        REQUIRE(snapshot->Search(query, {10, early_exit}, {}, &ranking).ok());
+        REQUIRE(SearchAll(*snapshot, query, {10, early_exit}, {}, &ranking).ok());
         CHECK(Same(ranking.best, expected));
         const Request request{&query, live};
         std::vector<Ranking> rankings;

@@ -27,7 +27,7 @@ TEST_CASE("a snapshot finds, counts, scores and searches live documents only") {
 
   const PreparedQuery query = SmallQuery();
   Ranking ranking;
-  REQUIRE(snapshot->Search(query, {1000}, {}, &ranking).ok());
+  REQUIRE(SearchAll(*snapshot, query, {1000}, {}, &ranking).ok());
   const std::vector<ScoredDocument>& best = ranking.best;
   REQUIRE(best.size() == 597);
   std::vector<uint32_t> refs;
@@ -50,7 +50,7 @@ TEST_CASE("a snapshot finds, counts, scores and searches live documents only") {
   }
   Noise noise(1);
   const PreparedQuery other(noise.Floats(10).data(), 1, 10, 8);
-  CHECK(CodeOf(snapshot->Search(other, {1}, {}, &ranking)) == "MODEL_MISMATCH");
+  CHECK(CodeOf(SearchAll(*snapshot, other, {1}, {}, &ranking)) == "MODEL_MISMATCH");
   const Request requests[] = {{&query, refs}, {&other, refs}};
   std::vector<std::vector<float>> none;
   CHECK(CodeOf(snapshot->Score(requests, {}, Threads::kShared, &none)) == "MODEL_MISMATCH");
@@ -72,7 +72,7 @@ TEST_CASE("a scan stops when it is cancelled or late") {
     Ranking ranking;
     std::vector<Ranking> rankings;
     std::vector<std::vector<float>> scores;
-    CHECK(CodeOf(snapshot->Search(query, {5}, limit, &ranking)) == "ABORTED");
+    CHECK(CodeOf(SearchAll(*snapshot, query, {5}, limit, &ranking)) == "ABORTED");
     for (const Threads threads : {Threads::kCaller, Threads::kShared}) {
       CHECK(CodeOf(snapshot->Rank({&request, 1}, {5}, limit, threads, &rankings)) == "ABORTED");
       CHECK(CodeOf(snapshot->Score({&request, 1}, limit, threads, &scores)) == "ABORTED");

@@ -4,7 +4,7 @@
  * 1987. It needs no normal distribution and, unlike plain percentiles, follows skewed data. For a paired
  * comparison give the differences.
  */
-import { seededRandom } from './random.js';
+import { seededRandom } from '../random.js';
 
 export type Interval = { mean: number; low: number; high: number };
 

@@ -6,8 +6,8 @@
 import { type Encoder, type Index, MaxSimError, type StoredDocument } from '../maxsim.js';
 import { type IdentifiedVectors, throwIfAborted } from './codec-measurement.js';
 import type { CollectionQuery, Judgements } from './collection.js';
-import { pseudoQuery, pseudoQueryVectors } from './pseudo-queries.js';
-import { drawSome, type Random, Reservoir, seededRandom } from './random.js';
+import { pseudoQuery, pseudoQueryVectors } from '../pseudo-queries.js';
+import { drawSome, type Random, Reservoir, seededRandom } from '../random.js';
 
 /** How the queries came about; 'text' and 'tokens' were made from documents. */
 export type QueryOrigin = 'given' | 'text' | 'tokens';
@@ -199,7 +199,11 @@ async function chooseDocuments(
     const rankings: string[][] = [];
     onProgress?.('searches', 0, queries.length);
     for (const { vectors } of queries) {
-      const hits = await index.search(vectors, { topK: NEIGHBOURS.depth, signal });
+      const { hits } = await index.search(vectors, {
+        topK: NEIGHBOURS.depth,
+        method: 'exhaustive',
+        signal,
+      });
       rankings.push(hits.map(({ id }) => id));
       onProgress?.('searches', rankings.length, queries.length);
     }

@@ -206,7 +206,7 @@ async function search(
   topK: number,
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
-  const hits = await index.search(query, { topK, ...(signal === undefined ? {} : { signal }) });
+  const { hits } = await index.search(query, { topK, method: 'exhaustive', ...(signal === undefined ? {} : { signal }) });
   return hits.map(({ id }) => id);
 }
 

@@ -18,7 +18,7 @@ import { bytesOfDocuments, requireSpace } from './disk-space.js';
 import { copiesOf, type PreparedDocument } from './document.js';
 import { toColumns } from './fields.js';
 import { filesOf, formatOf, type Generation, openGeneration, removeFiles } from './generation.js';
-import { type Manifest, readManifest, writeManifest } from './manifest.js';
+import { type Manifest, readManifest, type StoredSearch, writeManifest } from './manifest.js';
 import { chooseScale, sampleOf } from './scale.js';
 import { writeSegment } from './segment-writer.js';
 
@@ -38,6 +38,16 @@ export type Merge = {
   segments: readonly number[];
   merged: SegmentEntry;
   /** Holds the merged segment, verified already. */
+  staged: Generation;
+};
+
+/** Codes of segments under one codebook, durable but for their names, and a generation that has them. */
+export type Coding = {
+  search: StoredSearch;
+  /** By the name of the segment. */
+  codes: ReadonlyMap<string, NonNullable<SegmentEntry['codes']>>;
+  /** All that was written for it. */
+  files: readonly string[];
   staged: Generation;
 };
 
@@ -68,6 +78,15 @@ export async function adopt(
   merge: Merge,
 ): Promise<Committed> {
   return await attempt(directory, current, (attempt) => attempt.adopt(merge));
+}
+
+/** Gives segments codes, as one generation; those that are gone by now need none. */
+export async function adoptCodes(
+  directory: string,
+  current: Generation,
+  coding: Coding,
+): Promise<Committed> {
+  return await attempt(directory, current, (attempt) => attempt.adoptCodes(coding));
 }
 
 /**
@@ -169,8 +188,12 @@ class Attempt {
   }
 
   async adopt(merge: Merge): Promise<Committed> {
-    const { from, segments, merged, staged } = merge;
-    this.written.push(merged.file);
+    const { from, segments, staged } = merge;
+    this.written.push(merge.merged.file);
+    const { codes, ...bare } = merge.merged;
+    if (codes !== undefined) this.written.push(codes.file);
+    // Codes are of no use under other centroids than those that the index has by now.
+    const merged = isSameSearch(from.manifest, this.manifest) ? merge.merged : bare;
     const nothing = { next: null, counts: [], obsolete: [] };
     // After a recode none of the sources is left, and the documents are stored anew.
     if (JSON.stringify(from.manifest.codec) !== JSON.stringify(this.manifest.codec)) return nothing;
@@ -195,11 +218,27 @@ class Attempt {
     return await this.publish([]);
   }
 
+  async adoptCodes({ search, codes, files, staged }: Coding): Promise<Committed> {
+    this.written.push(...files);
+    const { manifest } = this;
+    const renewed = manifest.search?.codebook.crc !== search.codebook.crc;
+    const segments = manifest.segments.map(({ codes: before, ...entry }) => {
+      const own = codes.get(entry.file) ?? (renewed ? undefined : before);
+      return own === undefined ? entry : { ...entry, codes: own };
+    });
+    this.manifest = { ...manifest, generation: this.generation, segments, search };
+    await this.open({ ...this.current, ...pickCodes(staged) });
+    return await this.publish([]);
+  }
+
   async recode(codec: StoredCodec, training: Training, limits: TaskLimits): Promise<Committed> {
     const addon = loadAddon();
     const { snapshot, manifest } = this.current;
     const { dim } = manifest;
     this.manifest = { ...manifest, generation: this.generation, codec };
+    // Depths were measured with scores of the codec before.
+    const { search } = manifest;
+    if (search !== undefined) this.manifest.search = { ...search, depths: null };
     this.codebook = null;
     let clippedComponents = 0;
     if (manifest.segments.length > 0) {
@@ -353,6 +392,15 @@ class Attempt {
     this.written.push(file);
     return file;
   }
+}
+
+function isSameSearch(a: Manifest, b: Manifest): boolean {
+  return a.search?.codebook.crc === b.search?.codebook.crc;
+}
+
+/** What has codes mapped already. */
+function pickCodes({ snapshot, searchCodebook }: Generation) {
+  return { snapshot, searchCodebook };
 }
 
 type SegmentSizes = { documents: number; tokens: number; headerCrc: number };

@@ -4,9 +4,10 @@
  */
 import { join } from 'node:path';
 import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
-import { loadAddon, type NativeCancel, nativeAsync } from '../runtime/addon.js';
+import { loadAddon, type NativeCancel, type NativeCodebook, nativeAsync } from '../runtime/addon.js';
 import { tokenBytes } from './codec.js';
-import { type Merge, segmentName, toEntry, UncertainCommit, withMerged } from './commit.js';
+import { codesName, uncodedSegments, writeCodes } from './codes.js';
+import { type Coding, type Merge, segmentName, toEntry, UncertainCommit, withMerged } from './commit.js';
 import { bytesOfSegments, requireSpace } from './disk-space.js';
 import { type Generation, openAhead, removeFiles } from './generation.js';
 import type { Manifest } from './manifest.js';
@@ -30,6 +31,7 @@ export type Host = {
   pin(): Generation;
   /** Puts the merged segment into use in its turn; false when it is needless by then. */
   adopt(merge: Merge): Promise<boolean>;
+  adoptCodes(coding: Coding): Promise<void>;
   /** Waits for the commits asked for so far. */
   settled(): Promise<void>;
 };
@@ -71,25 +73,32 @@ export class Compaction {
   wake(): void {
     const { background, looping, asked, stopped, retry } = this;
     if (!background || looping || asked > 0 || stopped || retry !== undefined) return;
-    if (planMerge(candidatesOf(this.host.manifest())) === null) return;
+    const manifest = this.host.manifest();
+    if (planMerge(candidatesOf(manifest)) === null && uncodedSegments(manifest).length === 0) return;
     this.looping = true;
     this.enqueue(() => this.loop());
   }
 
   /** Merges what is committed by now into one segment without dead documents. */
   async compact(): Promise<void> {
-    // What is merged in the background will be merged here.
+    await this.exclusively(async () => {
+      // A codec that was changed meanwhile makes a merge needless, but has left one segment itself.
+      while ((await this.merge(planAll)) === 'dropped');
+    });
+  }
+
+  /** Runs while nothing is merged; what is merged in the background is given up for it. */
+  async exclusively<T>(task: () => Promise<T>): Promise<T> {
     if (this.asked === 0) this.current?.cancel.cancel();
     this.asked += 1;
     try {
-      await this.enqueue(async () => {
+      return await this.enqueue(async () => {
         await this.host.settled();
-        // A codec that was changed meanwhile makes a merge needless, but has left one segment itself.
-        while ((await this.merge(planAll)) === 'dropped');
+        return await task();
       });
     } finally {
       this.asked -= 1;
-      this.wake(); // for what was committed meanwhile
+      this.wake();
     }
   }
 
@@ -111,7 +120,9 @@ export class Compaction {
 
   private async loop(): Promise<void> {
     try {
-      while (!this.stopped && this.asked === 0 && (await this.merge(planMerge)) !== 'none');
+      while (!this.stopped && this.asked === 0) {
+        if ((await this.merge(planMerge)) === 'none' && !(await this.codeSegments())) break;
+      }
       this.retryMs = FIRST_RETRY_MS;
     } catch (error) {
       this.fail(error);
@@ -139,6 +150,7 @@ export class Compaction {
     const { directory } = this.host;
     const from = this.host.pin();
     let file: string | undefined;
+    let codes: string | undefined;
     let staged: Generation | undefined;
     try {
       const segments = choose(candidatesOf(from.manifest));
@@ -153,10 +165,18 @@ export class Compaction {
       const summary = await nativeAsync(() =>
         loadAddon().mergeSegments(path, from.snapshot, segments, { cancel }),
       );
-      const merged = toEntry(file, summary);
+      let merged = toEntry(file, summary);
       // Verified here, and not while commits wait.
       staged = await this.stage({ from, segments }, merged);
       if (staged === undefined) return 'dropped';
+      if (from.searchCodebook !== null) {
+        codes = codesName(file, from.manifest.generation);
+        const bare = staged;
+        merged = { ...merged, codes: await this.code({ from, segments }, bare, file, codes, cancel) };
+        staged = await this.stage({ from, segments }, merged);
+        bare.snapshot.close();
+        if (staged === undefined) return 'dropped';
+      }
       const mine = file;
       file = undefined; // from here on the commit's, to keep or to remove
       const adopted = await this.host.adopt({ from, segments, merged, staged });
@@ -164,6 +184,7 @@ export class Compaction {
         file = mine;
         return 'dropped';
       }
+      codes = undefined;
       this.merges += 1;
       this.lastError = undefined;
       return 'merged';
@@ -171,7 +192,56 @@ export class Compaction {
       this.current = undefined;
       staged?.snapshot.close();
       from.snapshot.close();
-      if (file !== undefined) await removeFiles(directory, [file]);
+      const left = [file, codes].filter((name) => name !== undefined);
+      if (file !== undefined) await removeFiles(directory, left);
+    }
+  }
+
+  /** Codes of a merged segment, most of them those of its sources. */
+  private async code(
+    { from, segments }: Pick<Merge, 'from' | 'segments'>,
+    staged: Generation,
+    file: string,
+    name: string,
+    cancel: NativeCancel,
+  ): Promise<{ file: string; crc: number }> {
+    const place = staged.manifest.segments.findIndex((segment) => segment.file === file);
+    const { crc } = await nativeAsync(() =>
+      loadAddon().writeCodes(
+        join(this.host.directory, name),
+        staged.snapshot,
+        place,
+        from.searchCodebook as NativeCodebook,
+        { lists: 'auto', background: true },
+        { snapshot: from.snapshot, segments },
+        { cancel },
+      ),
+    );
+    return { file: name, crc };
+  }
+
+  /** Gives codes to segments that have none, when they are worth it. */
+  private async codeSegments(): Promise<boolean> {
+    const from = this.host.pin();
+    try {
+      if (uncodedSegments(from.manifest).length === 0) return false;
+      const cancel = new (loadAddon().Cancel)();
+      this.current = { cancel, bytes: Number.POSITIVE_INFINITY };
+      const coding = await writeCodes(this.host.directory, from, {
+        centroids: 'kept',
+        lists: 'auto',
+        background: true,
+        limits: { cancel },
+      });
+      try {
+        await this.host.adoptCodes(coding);
+      } finally {
+        coding.staged.snapshot.close();
+      }
+      return true;
+    } finally {
+      this.current = undefined;
+      from.snapshot.close();
     }
   }
 

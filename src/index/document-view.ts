@@ -1,6 +1,6 @@
 /** What can be asked of documents: reading, scoring, ranking. store.ts says how they change. */
 import { setImmediate } from 'node:timers/promises';
-import { checkArray, checkOptions, checkString } from '../check.js';
+import { checkArray, checkInteger, checkOptions, checkString } from '../check.js';
 import { MaxSimError } from '../errors.js';
 import {
   explainVectors,
@@ -10,6 +10,7 @@ import {
   toQuery,
   type VectorMatch,
 } from '../maxsim/query.js';
+import { drawPlaces, seededRandom } from '../random.js';
 import {
   type NativeFilter,
   type NativeSnapshot,
@@ -37,6 +38,13 @@ import {
   toBatch,
   withLimits,
 } from './scoring.js';
+import {
+  checkSearchOptions,
+  type IndexSearchOptions,
+  type IndexSearchResult,
+  toNativeOptions,
+  toPlan,
+} from './searching.js';
 import { ownId, storedId } from './tenant.js';
 
 /** Which documents are meant. */
@@ -133,7 +141,7 @@ export abstract class DocumentView {
     const snapshot = this.data.share();
     try {
       for (let from: number | null = 0; from !== null; ) {
-        const { refs, next } = nextRefs(snapshot, filter, from);
+        const { refs, next } = nextRefs(snapshot, filter, from, BATCH);
         const ids = snapshot.ids(refs);
         for (const [i, ref] of refs.entries()) {
           yield readDocument(snapshot, ownId(tenant, ids[i] as string), ref);
@@ -144,6 +152,24 @@ export abstract class DocumentView {
     } finally {
       snapshot.close();
     }
+  }
+
+  /** Up to `count` documents at random, each once. */
+  sample(count: number, seed = 0): StoredDocument[] {
+    checkInteger('count', count, 1, 1_000_000);
+    const tenant = this.tenantInUse;
+    const filter = this.toFilter(undefined);
+    const parts: Uint32Array[] = [];
+    for (let from: number | null = 0; from !== null; ) {
+      const { refs, next } = nextRefs(this.data, filter, from, UNKNOWN_REF);
+      parts.push(refs);
+      from = next;
+    }
+    const refs = parts.length === 1 ? (parts[0] as Uint32Array) : concatenated(parts);
+    const places = drawPlaces(refs.length, count, seededRandom(seed));
+    const drawn = Uint32Array.from(places, (place) => refs[place] as number);
+    const ids = native(() => this.data.ids(drawn));
+    return [...drawn].map((ref, i) => readDocument(this.data, ownId(tenant, ids[i] as string), ref));
   }
 
   /** How many documents match; about a millisecond for a million, off the event loop. */
@@ -235,25 +261,48 @@ export abstract class DocumentView {
     return results;
   }
 
-  /** The best of all documents, or of those that match, every token scanned, off the event loop. */
+  /**
+   * The best of all documents, or of those that match, off the event loop. Before `Index.buildSearch`
+   * every document is scored; after it only candidates are, enough of them to find the share `recall` of
+   * what that would find. `plan` says what was done. Throws INVALID_ARGUMENT, INVALID_VECTORS,
+   * MODEL_MISMATCH, ABORTED, CORRUPT_INDEX.
+   *
+   * @example
+   * const { hits, plan } = await index.search(queryVectors, { topK: 10, recall: 0.99 })
+   */
   async search(
     query: Float32Array | QueryVectors,
-    options?: RankOptions,
-  ): Promise<{ id: string; score: number }[]> {
-    const { topK, earlyExit, signal, deadlineMs, filter } = checkRankOptions(options);
+    options?: IndexSearchOptions,
+  ): Promise<IndexSearchResult> {
+    return (await this.searchMany([query], options))[0] as IndexSearchResult;
+  }
+
+  /** `search` for many queries in one call to the addon, side by side on the cores. */
+  async searchMany(
+    queries: readonly (Float32Array | QueryVectors)[],
+    options?: IndexSearchOptions,
+  ): Promise<IndexSearchResult[]> {
+    const checked = checkSearchOptions(options);
+    const { signal, deadlineMs, filter } = checked;
     const tenant = this.tenantInUse;
     const kept = this.toFilter(filter);
-    const handle = toQuery(query, this.dim);
+    const handles = checkArray('queries', queries).map((query) =>
+      toQuery(query as Float32Array | QueryVectors, this.dim),
+    );
+    const { manifest } = this.generationInUse;
     // The refs are this generation's: a commit meanwhile must not change what they mean.
     const snapshot = native(() => this.data.share());
     try {
-      const { refs, scores, skipped } = await withLimits(signal, deadlineMs, (limits) =>
-        snapshot.search(handle, topK, earlyExit, limits, kept),
+      const found = await withLimits(signal, deadlineMs, (limits) =>
+        snapshot.search(handles, toNativeOptions(checked, manifest), limits, kept),
       );
-      this.skipped += skipped;
-      return snapshot
-        .ids(refs)
-        .map((id, i) => ({ id: ownId(tenant, id), score: scores[i] as number }));
+      return found.map(({ refs, scores, skipped, plan }) => {
+        this.skipped += skipped;
+        const hits = snapshot
+          .ids(refs)
+          .map((id, i) => ({ id: ownId(tenant, id), score: scores[i] as number }));
+        return { hits, plan: toPlan(plan, skipped) };
+      });
     } finally {
       snapshot.close();
     }
@@ -357,10 +406,21 @@ function nextRefs(
   snapshot: NativeSnapshot,
   filter: NativeFilter | undefined,
   from: number,
+  count: number,
 ): { refs: Uint32Array; next: number | null } {
-  if (filter !== undefined) return native(() => snapshot.matching(filter, from, BATCH));
-  const refs = native(() => snapshot.refs(from, BATCH));
+  if (filter !== undefined) return native(() => snapshot.matching(filter, from, count));
+  const refs = native(() => snapshot.refs(from, count));
   return { refs, next: refs.length === 0 ? null : (refs.at(-1) as number) + 1 };
+}
+
+function concatenated(parts: readonly Uint32Array[]): Uint32Array {
+  const all = new Uint32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
 function readDocument(snapshot: NativeSnapshot, id: string, ref: number): StoredDocument {

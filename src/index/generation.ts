@@ -13,7 +13,9 @@ import {
 import { bitsOf, isResidual } from './codec.js';
 import { storedFields } from './fields.js';
 import {
+  CENTROIDS_NAME,
   CODEBOOK_NAME,
+  CODES_NAME,
   MANIFEST_FILE,
   type Manifest,
   SEGMENT_NAME,
@@ -26,6 +28,8 @@ export type Generation = {
   manifest: Manifest;
   snapshot: NativeSnapshot;
   codebook: NativeCodebook | null;
+  /** Under which segments have codes; null where none have. */
+  searchCodebook: NativeCodebook | null;
   /** How its files are read, and those of the next generation. */
   reading: ReadOptions;
 };
@@ -67,17 +71,22 @@ export async function openGeneration(
   verifyUpTo = 0,
 ): Promise<Generation> {
   const codebook = await openCodebook(directory, manifest, previous?.codebook ?? null);
+  const searchCodebook = await openSearchCodebook(directory, manifest, [
+    codebook,
+    previous?.searchCodebook ?? null,
+  ]);
   const spec = {
     ...formatOf(manifest, codebook),
     ...reading,
     verifyUpTo,
     segments: manifest.segments,
     fields: storedFields(manifest),
+    searchCodebook,
   };
   const snapshot = await nativeAsync(() =>
     loadAddon().openSnapshot(directory, spec, previous?.snapshot ?? null),
   );
-  return { manifest, snapshot, codebook, reading };
+  return { manifest, snapshot, codebook, searchCodebook, reading };
 }
 
 async function openCodebook(
@@ -99,12 +108,32 @@ async function openCodebook(
   );
 }
 
+async function openSearchCodebook(
+  directory: string,
+  { search, dim }: Manifest,
+  known: readonly (NativeCodebook | null)[],
+): Promise<NativeCodebook | null> {
+  if (search === undefined) return null;
+  const { file, crc } = search.codebook;
+  const same = known.find((one) => one?.crc === crc);
+  if (same != null) return same;
+  const path = join(directory, file);
+  const codebook = await nativeAsync(() => loadAddon().readCodebook(path));
+  if (codebook.crc === crc && codebook.dim === dim) return codebook;
+  throw new MaxSimError(
+    'CORRUPT_INDEX',
+    `${path}: centroids of dim ${codebook.dim} and checksum ${codebook.crc} found; the manifest says ${dim}, ${crc}.`,
+    { details: { file: path } },
+  );
+}
+
 export function filesOf(manifest: Manifest): Set<string> {
   const files = new Set(
-    manifest.segments.flatMap(({ file, dead }) =>
-      dead === undefined ? [file] : [file, dead.file],
+    manifest.segments.flatMap(({ file, dead, codes }) =>
+      [file, dead?.file, codes?.file].filter((name) => name !== undefined),
     ),
   );
+  if (manifest.search !== undefined) files.add(manifest.search.codebook.file);
   if (manifest.codec.codebook != null) files.add(manifest.codec.codebook.file);
   return files;
 }
@@ -136,6 +165,8 @@ export function isOurs(name: string): boolean {
   const final = name.replace(TEMPORARY, '');
   return (
     final === MANIFEST_FILE ||
-    [SEGMENT_NAME, TOMBSTONE_NAME, CODEBOOK_NAME].some((n) => n.test(final))
+    [SEGMENT_NAME, TOMBSTONE_NAME, CODEBOOK_NAME, CENTROIDS_NAME, CODES_NAME].some((n) =>
+      n.test(final),
+    )
   );
 }

@@ -30,11 +30,39 @@ export type Manifest = {
   /** Whether every document belongs to a tenant. */
   tenants: boolean;
   segments: SegmentEntry[];
+  /** What searches need beside the documents; absent until `buildSearch`. */
+  search?: StoredSearch;
+};
+
+/**
+ * `codebook`: whose centroids the codes of documents are; that of a residual codec, or one of its own.
+ * `cosine`: the mean cosine of tokens with their centroids when these were new. `depths`: how many
+ * candidates find how much; null until measured.
+ */
+export type StoredSearch = {
+  codebook: { file: string; crc: number };
+  cosine: number;
+  depths: StoredDepths | null;
+};
+
+/**
+ * Measured among `documents` documents with `queries` queries: `scan[r][i]` is how many candidates find
+ * the share `recalls[r]` of the best `ks[i]`; `lists` the same of candidates from lists, null without.
+ */
+export type StoredDepths = {
+  documents: number;
+  queries: number;
+  ks: number[];
+  recalls: number[];
+  scan: number[][];
+  lists: number[][] | null;
 };
 
 /** Segments and tombstones are named by the commit that wrote them, so no name is used twice. */
 export const SEGMENT_NAME = /^segment-\d{8,}-\d+\.maxsim$/;
 export const CODEBOOK_NAME = /^codebook-\d{8,}\.maxsim$/;
+export const CENTROIDS_NAME = /^centroids-\d{8,}\.maxsim$/;
+export const CODES_NAME = /^segment-\d{8,}-\d+\.maxsim\.\d+\.codes$/;
 export const TOMBSTONE_NAME = /^segment-\d{8,}-\d+\.maxsim\.\d+\.dead$/;
 
 export function serializeManifest(manifest: Manifest): Buffer {
@@ -134,6 +162,7 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
     'fields',
     'tenants',
     'segments',
+    'search',
   ]);
   integer('version', value['version'], VERSION, VERSION);
   const generation = integer('generation', value['generation'], 0, Number.MAX_SAFE_INTEGER);
@@ -143,7 +172,7 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
   const segments = (value['segments'] as unknown[]).map((entry, i) => {
     const name = `segments[${i}].`;
     const segment = object(`segments[${i}]`, entry);
-    exact(segment, name, ['file', 'documents', 'tokens', 'headerCrc', 'dead']);
+    exact(segment, name, ['file', 'documents', 'tokens', 'headerCrc', 'dead', 'codes']);
     const file = matching(`${name}file`, segment['file'], SEGMENT_NAME);
     const documents = integer(`${name}documents`, segment['documents'], 1, 0xfffffffe);
     const checked: SegmentEntry = {
@@ -152,6 +181,16 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
       tokens: integer(`${name}tokens`, segment['tokens'], documents, Number.MAX_SAFE_INTEGER),
       headerCrc: integer(`${name}headerCrc`, segment['headerCrc'], 0, 0xffffffff),
     };
+    if (segment['codes'] !== undefined) {
+      const codes = object(`${name}codes`, segment['codes']);
+      exact(codes, `${name}codes.`, ['file', 'crc']);
+      const codesFile = matching(`${name}codes.file`, codes['file'], CODES_NAME);
+      if (!codesFile.startsWith(`${file}.`)) {
+        fail(`${name}codes.file`, `a file of ${file}`, codesFile);
+      }
+      if (value['search'] === undefined) fail(`${name}codes`, 'none without "search"', codes);
+      checked.codes = { file: codesFile, crc: integer(`${name}codes.crc`, codes['crc'], 0, 0xffffffff) };
+    }
     if (segment['dead'] === undefined) return checked;
     const dead = object(`${name}dead`, segment['dead']);
     exact(dead, `${name}dead.`, ['file', 'count']);
@@ -211,7 +250,7 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
     fail('fields', 'each name once, in their order', fields);
   }
   if (typeof tenants !== 'boolean') fail('tenants', 'true or false', tenants);
-  return {
+  const manifest: Manifest = {
     generation,
     dim,
     codec: stored,
@@ -220,6 +259,48 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
     tenants: tenants as boolean,
     segments,
   };
+  if (value['search'] !== undefined) {
+    const search = object('search', value['search']);
+    exact(search, 'search.', ['codebook', 'cosine', 'depths']);
+    const found = object('search.codebook', search['codebook']);
+    exact(found, 'search.codebook.', ['file', 'crc']);
+    const own = stored.codebook?.file === found['file'];
+    const { cosine, depths } = search;
+    if (typeof cosine !== 'number' || !(cosine >= -1 && cosine <= 1)) {
+      fail('search.cosine', 'a number from -1 to 1', cosine);
+    }
+    if (depths !== null && !areDepths(depths)) fail('search.depths', 'measured depths', depths);
+    manifest.search = {
+      codebook: {
+        file: matching('search.codebook.file', found['file'], own ? CODEBOOK_NAME : CENTROIDS_NAME),
+        crc: integer('search.codebook.crc', found['crc'], 0, 0xffffffff),
+      },
+      cosine: cosine as number,
+      depths: depths as StoredDepths | null,
+    };
+  }
+  return manifest;
+}
+
+function areDepths(value: unknown): value is StoredDepths {
+  if (!isObject(value)) return false;
+  const { documents, queries, ks, recalls, scan, lists, ...others } = value;
+  const isCount = (count: unknown): count is number =>
+    typeof count === 'number' && Number.isInteger(count) && count >= 1 && count <= 0xffffffff;
+  const isAscending = (list: unknown, valid: (one: unknown) => boolean): list is number[] =>
+    Array.isArray(list) &&
+    list.length > 0 &&
+    list.every((one, i) => valid(one) && (i === 0 || one > list[i - 1]));
+  const isShare = (one: unknown): boolean => typeof one === 'number' && one > 0 && one < 1;
+  if (!isCount(documents) || !isCount(queries) || Object.keys(others).length > 0) return false;
+  if (!isAscending(ks, isCount) || !isAscending(recalls, isShare)) return false;
+  const isTable = (table: unknown): boolean =>
+    Array.isArray(table) &&
+    table.length === recalls.length &&
+    table.every(
+      (row) => Array.isArray(row) && row.length === ks.length && row.every((depth) => isCount(depth)),
+    );
+  return isTable(scan) && (lists === null || isTable(lists));
 }
 
 function checksum(bytes: Uint8Array): string {

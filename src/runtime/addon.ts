@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
-import type { CodecName, FieldType } from '../types.js';
+import type { CodecName, FieldType, SearchMethod } from '../types.js';
 
 /** What a residual codec has learned: centroids, and the weights of what is left over. */
 export interface NativeCodebook {
@@ -100,6 +100,8 @@ export type SegmentEntry = {
   tokens: number;
   headerCrc: number;
   dead?: { file: string; count: number };
+  /** The centroids of its documents, for searches: `crc` is that of the file's header. */
+  codes?: { file: string; crc: number };
 };
 
 /** One range of a segment that is not what was written. */
@@ -149,6 +151,53 @@ export type SegmentStats = {
     fields: number;
     records: number;
   };
+  /** `cosineSum`: of `tokens` tokens with their centroids. */
+  codes?: {
+    file: string;
+    sizeBytes: number;
+    codes: number;
+    tokens: number;
+    cosineSum: number;
+    lists: boolean;
+  };
+};
+
+/** `depth` of 0: by the curves, which are documents, then k and depth again and again, or empty. */
+export type NativeSearchOptions = {
+  k: number;
+  earlyExit: boolean;
+  method: SearchMethod | 'auto';
+  exact: boolean;
+  depth: number;
+  shared: boolean;
+  scanDepths: Float64Array;
+  listsDepths: Float64Array;
+};
+
+/** Estimates below 0: the method is not to be had. */
+export type NativeSearchPlan = {
+  method: SearchMethod;
+  reason: string;
+  certified: boolean;
+  documents: number;
+  depth: number;
+  codes: number;
+  postings: number;
+  scored: number;
+  excluded: number;
+  tableMs: number;
+  candidatesMs: number;
+  scoringMs: number;
+  exhaustiveEstimateMs: number;
+  scanEstimateMs: number;
+  listsEstimateMs: number;
+};
+
+export type NativeSearchResult = {
+  refs: Uint32Array;
+  scores: Float32Array;
+  skipped: number;
+  plan: NativeSearchPlan;
 };
 
 /** The best of each query's candidates, query after query. */
@@ -199,12 +248,18 @@ export interface NativeSnapshot {
     limits?: TaskLimits,
   ): Promise<NativeRankings>;
   search(
-    query: NativeQuery,
-    k: number,
-    earlyExit: boolean,
+    queries: readonly NativeQuery[],
+    options: NativeSearchOptions,
     limits?: TaskLimits,
     filter?: NativeFilter,
-  ): Promise<{ refs: Uint32Array; scores: Float32Array; skipped: number }>;
+  ): Promise<NativeSearchResult[]>;
+  /** The first `depth` documents with codes that a search would score, best candidate first. */
+  candidates(
+    query: NativeQuery,
+    method: 'scan' | 'lists',
+    depth: number,
+    limits?: TaskLimits,
+  ): Promise<Uint32Array>;
   /** 1 for each ref that matches, 0 for others and for UNKNOWN_REF. */
   match(filter: NativeFilter, refs: Uint32Array): Uint8Array;
   /**
@@ -303,6 +358,19 @@ export interface Addon {
     segments: readonly number[],
     limits?: TaskLimits,
   ): Promise<SegmentSummary>;
+  /**
+   * The centroids of a segment's documents, durable but for the file's name. `from`: what it was merged
+   * of, whose codes are taken over.
+   */
+  writeCodes(
+    path: string,
+    snapshot: NativeSnapshot,
+    segment: number,
+    codebook: NativeCodebook,
+    options: { lists: 'auto' | 'never' | 'always'; background: boolean },
+    from?: { snapshot: NativeSnapshot; segments: readonly number[] },
+    limits?: TaskLimits,
+  ): Promise<{ crc: number; sizeBytes: number }>;
   /** All live documents in another codec. */
   recodeSegments(
     path: string,
@@ -389,6 +457,8 @@ export interface Addon {
         fields?: readonly Field[];
         /** New segments of at most so many bytes are verified at open in any case. */
         verifyUpTo?: number;
+        /** Under which segments have codes. */
+        searchCodebook?: NativeCodebook | null;
       },
     previous: NativeSnapshot | null,
   ): Promise<NativeSnapshot>;

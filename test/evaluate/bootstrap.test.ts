@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { meanInterval, normalQuantile, normalShare } from '../../dist/evaluate/bootstrap.js';
-import { seededRandom } from '../../dist/evaluate/random.js';
+import { seededRandom } from '../../dist/random.js';
 
 /** By Box and Muller. */
 function gauss(random: () => number): number {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { drawSample, type SampleOptions } from '../../dist/evaluate/calibration-sample.js';
-import { pseudoQuery } from '../../dist/evaluate/pseudo-queries.js';
-import { drawSome, Reservoir, seededRandom } from '../../dist/evaluate/random.js';
+import { pseudoQuery } from '../../dist/pseudo-queries.js';
+import { drawSome, Reservoir, seededRandom } from '../../dist/random.js';
 import { type Encoder, Index } from '../../dist/maxsim.js';
 import { DIM, refusal, temporaryDirectory, unitVectors } from '../index/fixtures.js';
 

@@ -1,5 +1,5 @@
 /** A made-up collection: token vectors in clusters, as a model's are; every document has its topics. */
-import { drawSome, seededRandom } from '../../dist/evaluate/random.js';
+import { drawSome, seededRandom } from '../../dist/random.js';
 
 export type Vectors = { id: string; vectors: Float32Array };
 

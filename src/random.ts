@@ -25,6 +25,14 @@ export function drawSome<T>(items: readonly T[], count: number, random: Random):
   return left.slice(0, size);
 }
 
+/** Up to `count` of the whole numbers below `size`, each once, in random order. */
+export function drawPlaces(size: number, count: number, random: Random): number[] {
+  if (count * 2 >= size) return drawSome([...Array(size).keys()], count, random);
+  const places = new Set<number>();
+  while (places.size < count) places.add(Math.floor(random() * size));
+  return [...places];
+}
+
 /** Keeps `size` of the items that pass by, each with the same chance (Vitter's algorithm R). */
 export class Reservoir<T> {
   readonly items: T[] = [];

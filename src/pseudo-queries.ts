@@ -2,7 +2,7 @@
  * Queries made from documents, where nobody has real ones: a title, or a sentence. They are easier than
  * questions, as some document holds their very words, but tell codecs apart all the same.
  */
-import type { Payload, StoredDocument } from '../types.js';
+import type { Payload, StoredDocument } from './types.js';
 import { drawSome, type Random } from './random.js';
 
 const CHARACTERS = { least: 20, most: 200 } as const;

@@ -1,0 +1,467 @@
+#include "index/search.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "index/bounds.h"
+#include "index/candidates.h"
+#include "index/cost.h"
+#include "index/ranking.h"
+#include "maxsim/candidate_table.h"
+#include "maxsim/dispatch.h"
+
+namespace maxsim {
+namespace {
+
+constexpr uint32_t kSmallestRange = 32;  // documents
+constexpr size_t kTableRows = 2048;      // that a thread fills at once
+constexpr uint32_t kBoundPiece = 4096;   // documents
+// Where less than this share is excluded, a bound was not worth looking at.
+constexpr double kWorthwhile = 0.05;
+
+// Centroids per query token: enough that what a document is found by is among them. A larger
+// codebook has more that are near.
+size_t ProbesFor(size_t centroid_count) {
+  return std::clamp<size_t>(centroid_count / 512, 32, 256);
+}
+
+class Stopwatch {
+ public:
+  // Milliseconds since the last call.
+  double Lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double lap = std::chrono::duration<double, std::milli>(now - last_).count();
+    last_ = now;
+    return lap;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+size_t DepthCurve::Depth(double k, double matching, double all) const {
+  const double share = all > 0 ? matching / all : 1;
+  const double wanted = share > 0 ? k / share : k;
+  double depth;
+  if (points.empty()) {
+    // Nothing was measured: what sufficed where it was, and a half more.
+    depth = 30 * wanted + 4 * std::sqrt(all);
+  } else {
+    size_t next = 0;
+    while (next < points.size() && points[next].first < wanted) next++;
+    if (next == 0) {
+      depth = points.front().second;
+    } else if (next == points.size()) {
+      depth = points.back().second * wanted / points.back().first;
+    } else {
+      const auto& [k0, d0] = points[next - 1];
+      const auto& [k1, d1] = points[next];
+      depth = d0 * std::pow(d1 / d0, std::log(wanted / k0) / std::log(k1 / k0));
+    }
+    if (documents > 0) depth *= std::max(1., all / documents);
+  }
+  const double least = std::max(4 * k, 64.);
+  return static_cast<size_t>(std::min(std::ceil(std::max(depth * share, least)), matching));
+}
+
+// One search, step by step.
+class Searching {
+ public:
+  Searching(const Snapshot& snapshot, const PreparedQuery& query, const SearchOptions& options,
+            const Limits& limits, SearchReport* report)
+      : snapshot_(snapshot),
+        query_(query),
+        options_(options),
+        limits_(limits),
+        report_(*report),
+        scanner_(query, snapshot.format_.tokens) {}
+
+  Status Run(const Filter* filter, Ranking* ranking) {
+    Status status = snapshot_.CheckQuery(query_);
+    if (status.ok() && filter != nullptr) {
+      status = snapshot_.AllMatching(*filter, limits_, &refs_);
+      matching_ = &refs_;
+    }
+    if (!status.ok()) return status;
+    report_.documents = matching_ == nullptr ? snapshot_.live_count_ : refs_.size();
+    const auto k = static_cast<size_t>(std::min<uint64_t>(options_.rank.k, report_.documents));
+    bounds_ = snapshot_.Bounds();
+    status = VerifyCodes();
+    if (!status.ok()) return status;
+    if (options_.method == SearchMethod::kExhaustive) {
+      report_.reason = "it was asked for";
+      return Exhaustive(k, ranking);
+    }
+    if (coded_ == 0) {
+      report_.reason = "there are no codes";
+      return Exhaustive(k, ranking);
+    }
+    report_.depth = DepthOf(options_.scan);
+    if (options_.method == SearchMethod::kAuto && report_.depth >= coded_) {
+      report_.reason = "as many documents would have to be scored";
+      return Exhaustive(k, ranking);
+    }
+    std::vector<uint32_t> chosen;
+    status = Choose(&chosen);
+    if (!status.ok()) return status;
+    if (report_.method == SearchMethod::kExhaustive) return Exhaustive(k, ranking);
+    return Score(k, std::move(chosen), ranking);
+  }
+
+  // The candidates of one method, whatever they cost.
+  Status Candidates(SearchMethod method, size_t depth, std::vector<uint32_t>* refs) {
+    Status status = snapshot_.CheckQuery(query_);
+    if (status.ok()) status = VerifyCodes();
+    if (!status.ok()) return status;
+    if (coded_ == 0 || (method == SearchMethod::kLists && !has_lists_)) {
+      return Status::Error("INVALID_ARGUMENT", "The index has no %s.",
+                           coded_ == 0 ? "codes" : "lists");
+    }
+    CandidateTable table(query_, *snapshot_.search_.codebook);
+    status = Fill(&table);
+    if (!status.ok()) return status;
+    CandidateSearch search(snapshot_, table, nullptr, limits_, options_.threads);
+    TopCandidates top(std::max<size_t>(
+        1, static_cast<size_t>(std::min<uint64_t>(depth, search.document_count()))));
+    if (method == SearchMethod::kLists) {
+      search.ChooseProbes(ProbesFor(table.centroid_count()));
+      status = search.Lists(depth, &top, &report_.codes);
+    } else {
+      status = search.Scan(&top);
+    }
+    *refs = top.Take();
+    return status;
+  }
+
+ private:
+  size_t DepthOf(const DepthCurve& curve) const {
+    const auto documents = static_cast<double>(report_.documents);
+    if (options_.depth != 0) {
+      return std::min(options_.depth, static_cast<size_t>(report_.documents));
+    }
+    return curve.Depth(static_cast<double>(options_.rank.k), documents,
+                       static_cast<double>(snapshot_.live_count_));
+  }
+
+  Status VerifyCodes() {
+    for (const Snapshot::Segment& segment : snapshot_.segments_) {
+      if (segment.codes == nullptr) continue;
+      const Status status = segment.codes->Verify();
+      if (!status.ok()) return status;
+      has_lists_ |= segment.codes->list_blocks() != 0;
+      coded_ += segment.reader->document_count() - segment.dead_count();
+    }
+    return Status::Ok();
+  }
+
+  Status Fill(CandidateTable* table) const {
+    FirstFailure failure;
+    const size_t rows = table->centroid_count();
+    ForEach(options_.threads, (rows + kTableRows - 1) / kTableRows, [&](size_t i) {
+      if (!failure.Note(limits_.Check())) return;
+      table->Fill(i * kTableRows, std::min(kTableRows, rows - i * kTableRows));
+    });
+    return failure.status();
+  }
+
+  // The candidates, by the method that is asked for or costs least.
+  Status Choose(std::vector<uint32_t>* chosen) {
+    const Costs& costs = Costs::Measured();
+    const double blocks = static_cast<double>(query_.block_count());
+    const double tokens_per_document =
+        static_cast<double>(snapshot_.live_tokens_) /
+        static_cast<double>(std::max<uint64_t>(1, snapshot_.live_count_));
+    const auto scoring = [&](double documents) {
+      return documents * tokens_per_document * costs.TokenNs(snapshot_.format_, query_) / 1e6;
+    };
+    report_.exhaustive_estimate_ms = scoring(static_cast<double>(report_.documents));
+    CandidateTable table(query_, *snapshot_.search_.codebook);
+    const double table_ms =
+        static_cast<double>(table.centroid_count()) * costs.RowNs(query_.dim()) * blocks / 1e6;
+    CandidateSearch search(snapshot_, table, matching_, limits_, options_.threads);
+    const auto scan_of = [&](double codes) { return codes * blocks * costs.code_ns / 1e6; };
+    report_.scan_estimate_ms = table_ms + scan_of(static_cast<double>(search.code_count())) +
+                               scoring(static_cast<double>(report_.depth));
+    SearchMethod method = options_.method;
+    if (method == SearchMethod::kAuto &&
+        report_.exhaustive_estimate_ms <= report_.scan_estimate_ms && !has_lists_) {
+      report_.reason = "it is estimated to cost least";
+      return Status::Ok();
+    }
+    Stopwatch watch;
+    Status status = Fill(&table);
+    if (!status.ok()) return status;
+    report_.table_ms = watch.Lap();
+    if (has_lists_ && method != SearchMethod::kScan) {
+      const size_t depth = DepthOf(options_.lists);
+      search.ChooseProbes(ProbesFor(table.centroid_count()));
+      report_.postings = search.CountPostings();
+      // What is refined is read at random.
+      const double refined = static_cast<double>(depth) * 4 *
+                             static_cast<double>(search.code_count()) /
+                             static_cast<double>(std::max<uint64_t>(1, search.document_count()));
+      report_.lists_estimate_ms = table_ms +
+                                  static_cast<double>(report_.postings) * costs.posting_ns / 1e6 +
+                                  2 * scan_of(refined) + scoring(static_cast<double>(depth));
+    }
+    if (method == SearchMethod::kAuto) {
+      report_.reason = "it is estimated to cost least";
+      method = SearchMethod::kScan;
+      if (has_lists_ && report_.lists_estimate_ms < report_.scan_estimate_ms) {
+        method = SearchMethod::kLists;
+      }
+      if (report_.exhaustive_estimate_ms <=
+          std::min(report_.scan_estimate_ms,
+                   has_lists_ ? report_.lists_estimate_ms : report_.scan_estimate_ms)) {
+        return Status::Ok();  // exhaustive
+      }
+    } else {
+      report_.reason = "it was asked for";
+      if (method == SearchMethod::kLists && !has_lists_) {
+        report_.reason = "there are no lists";
+        method = SearchMethod::kScan;
+      }
+    }
+    report_.method = method;
+    if (method == SearchMethod::kLists) {
+      report_.depth = DepthOf(options_.lists);
+      TopCandidates top(std::max<size_t>(1, static_cast<size_t>(report_.depth)));
+      status = search.Lists(top.depth(), &top, &report_.codes);
+      *chosen = top.Take();
+    } else {
+      report_.postings = 0;
+      report_.codes = search.code_count();
+      TopCandidates top(std::max<size_t>(1, static_cast<size_t>(report_.depth)));
+      status = search.Scan(&top);
+      *chosen = top.Take();
+    }
+    report_.candidates_ms = watch.Lap();
+    return status;
+  }
+
+  // Live or matching documents of segments without codes.
+  std::vector<uint32_t> Uncoded() const {
+    std::vector<uint32_t> refs;
+    for (const Snapshot::Segment& segment : snapshot_.segments_) {
+      if (segment.codes == nullptr) AppendAll(segment, &refs);
+    }
+    return refs;
+  }
+
+  void AppendAll(const Snapshot::Segment& segment, std::vector<uint32_t>* refs) const {
+    const uint32_t documents = segment.reader->document_count();
+    if (matching_ != nullptr) {
+      const auto begin = std::lower_bound(refs_.begin(), refs_.end(), segment.base);
+      refs->insert(refs->end(), begin,
+                   std::lower_bound(begin, refs_.end(), segment.base + documents));
+      return;
+    }
+    for (uint32_t ordinal = 0; ordinal < documents; ordinal++) {
+      if (!segment.IsDead(ordinal)) refs->push_back(segment.base + ordinal);
+    }
+  }
+
+  Status Exhaustive(size_t k, Ranking* ranking) {
+    Stopwatch watch;
+    report_.method = SearchMethod::kExhaustive;
+    report_.certified = true;
+    report_.scored = report_.documents;
+    report_.depth = report_.documents;
+    if (report_.documents > 0) scanner_.Prepare();
+    SharedSlice slice(scanner_, options_.rank, k, bounds_);
+    Status status = matching_ != nullptr ? ScoreRefs(refs_, &slice) : ScoreAll(&slice);
+    if (status.ok()) *ranking = slice.Take();
+    report_.scoring_ms = watch.Lap();
+    return status;
+  }
+
+  Status ScoreAll(SharedSlice* slice) const {
+    struct Range {
+      uint32_t segment, begin, end;  // ordinals
+    };
+    // A few pieces for each thread, or one where threads do not pay.
+    const size_t width = ThreadPool::Shared().width();
+    const uint64_t bytes = snapshot_.live_tokens_ * PaddedDim(snapshot_.format_.dim);
+    const uint64_t wanted = bytes < kParallelBytes ? 1 : width * 4;
+    const auto size = static_cast<uint32_t>(
+        std::max<uint64_t>(kSmallestRange, snapshot_.ref_count_ / wanted + 1));
+    std::vector<Range> ranges;
+    for (uint32_t number = 0; number < snapshot_.segments_.size(); number++) {
+      const uint32_t count = snapshot_.segments_[number].reader->document_count();
+      for (uint32_t begin = 0; begin < count; begin += std::min(size, count - begin)) {
+        ranges.push_back({number, begin, begin + std::min(size, count - begin)});
+      }
+    }
+    FirstFailure failure;
+    // Which thread takes which range is chance; the order of a slice is not: score, then ref.
+    ForEach(options_.threads, ranges.size(), [&](size_t r) {
+      const Range& range = ranges[r];
+      const Snapshot::Segment& segment = snapshot_.segments_[range.segment];
+      MaxsimDocument documents[kRankChunk];
+      uint32_t refs[kRankChunk];
+      for (uint32_t ordinal = range.begin; ordinal < range.end;) {
+        if (!failure.Note(limits_.Check())) return;
+        size_t filled = 0;
+        for (; ordinal < range.end && filled < kRankChunk; ordinal++) {
+          if (segment.IsDead(ordinal)) continue;
+          if (!failure.Note(segment.reader->Tokens(ordinal, &documents[filled]))) return;
+          refs[filled++] = segment.base + ordinal;
+        }
+        slice->Rank(documents, refs, filled);
+      }
+    });
+    return failure.status();
+  }
+
+  // Prepared for them, or for all.
+  Status ScoreRefs(const std::vector<uint32_t>& refs, SharedSlice* slice) const {
+    const size_t width = ThreadPool::Shared().width();
+    const size_t piece = std::max(kRankChunk, refs.size() / (4 * width) + 1);
+    FirstFailure failure;
+    ForEach(options_.threads, (refs.size() + piece - 1) / piece, [&](size_t p) {
+      MaxsimDocument documents[kRankChunk];
+      const size_t end = std::min(refs.size(), (p + 1) * piece);
+      for (size_t begin = p * piece; begin < end; begin += kRankChunk) {
+        if (!failure.Note(limits_.Check())) return;
+        const size_t count = std::min(kRankChunk, end - begin);
+        for (size_t i = 0; i < count; i++) {
+          if (!failure.Note(TokensOf(refs[begin + i], &documents[i]))) return;
+        }
+        slice->Rank(documents, &refs[begin], count);
+      }
+    });
+    return failure.status();
+  }
+
+  Status TokensOf(uint32_t ref, MaxsimDocument* document) const {
+    const Snapshot::Segment* segment;
+    uint32_t ordinal;
+    if (!snapshot_.Locate(ref, &segment, &ordinal)) {
+      return Status::Error("INTERNAL", "Document %u is not there.", ref);
+    }
+    return segment->reader->Tokens(ordinal, document);
+  }
+
+  Status Prepare(const std::vector<uint32_t>& refs) {
+    if (snapshot_.format_.tokens.codebook == nullptr) return Status::Ok();
+    std::vector<MaxsimDocument> documents(refs.size());
+    for (size_t i = 0; i < refs.size(); i++) {
+      const Status status = TokensOf(refs[i], &documents[i]);
+      if (!status.ok()) return status;
+    }
+    scanner_.Prepare(documents);
+    return Status::Ok();
+  }
+
+  Status Score(size_t k, std::vector<uint32_t> chosen, Ranking* ranking) {
+    Stopwatch watch;
+    const std::vector<uint32_t> uncoded = Uncoded();
+    chosen.insert(chosen.end(), uncoded.begin(), uncoded.end());
+    report_.scored = chosen.size();
+    Status status = Prepare(chosen);
+    if (!status.ok()) return status;
+    SharedSlice slice(scanner_, options_.rank, k, bounds_);
+    status = ScoreRefs(chosen, &slice);
+    if (status.ok() && options_.exact) status = Certify(std::move(chosen), &slice);
+    if (!status.ok()) return status;
+    report_.certified = options_.exact || report_.scored == report_.documents;
+    *ranking = slice.Take();
+    report_.scoring_ms = watch.Lap();
+    return status;
+  }
+
+  // Scores what a bound cannot keep out.
+  Status Certify(std::vector<uint32_t> scored, SharedSlice* slice) {
+    std::sort(scored.begin(), scored.end());
+    const double threshold = slice->threshold();
+    const BoundTable bounds(query_, snapshot_.format_, *snapshot_.search_.codebook,
+                            bounds_.longest);
+    std::vector<uint32_t> left, some;
+    uint64_t excluded = 0;
+    bool bounded = false;
+    for (const Snapshot::Segment& segment : snapshot_.segments_) {
+      if (segment.codes == nullptr) continue;
+      some.clear();
+      AppendAll(segment, &some);
+      std::vector<uint32_t> rest;
+      std::set_difference(some.begin(), some.end(), scored.begin(), scored.end(),
+                          std::back_inserter(rest));
+      if (segment.codes->bounds().empty() || !std::isfinite(threshold)) {
+        left.insert(left.end(), rest.begin(), rest.end());
+        continue;
+      }
+      bounded = true;
+      const Status status = Bounded(segment, bounds, threshold, rest, &left);
+      if (!status.ok()) return status;
+    }
+    excluded = report_.documents - report_.scored - left.size();
+    report_.excluded = excluded;
+    report_.scored += left.size();
+    if (!bounded) {
+      report_.method = SearchMethod::kExhaustive;
+      report_.reason = "exact was asked for, and there are no bounds";
+    } else if (static_cast<double>(excluded) <
+               kWorthwhile * static_cast<double>(report_.documents)) {
+      report_.method = SearchMethod::kExhaustive;
+      report_.reason = "exact was asked for, and the bounds excluded next to nothing";
+    }
+    const Status status = Prepare(left);
+    return status.ok() ? ScoreRefs(left, slice) : status;
+  }
+
+  // Those of `refs`, all of this segment, whose bound reaches the threshold.
+  Status Bounded(const Snapshot::Segment& segment, const BoundTable& bounds, double threshold,
+                 const std::vector<uint32_t>& refs, std::vector<uint32_t>* left) const {
+    std::vector<uint8_t> rows;
+    bounds.Fill(*segment.codes, &rows);
+    const MaxsimCodes codes = segment.codes->codes();
+    const auto blocks = static_cast<uint32_t>(query_.block_count());
+    std::vector<std::vector<uint32_t>> reaching((refs.size() + kBoundPiece - 1) / kBoundPiece);
+    FirstFailure failure;
+    ForEach(options_.threads, reaching.size(), [&](size_t p) {
+      if (!failure.Note(limits_.Check())) return;
+      const size_t first = p * kBoundPiece;
+      const size_t count = std::min<size_t>(kBoundPiece, refs.size() - first);
+      uint32_t ordinals[kBoundPiece], sums[kBoundPiece];
+      for (size_t i = 0; i < count; i++) ordinals[i] = refs[first + i] - segment.base;
+      Kernels().chosen->scan_codes(rows.data(), blocks, &codes, ordinals, 0, count, sums);
+      for (size_t i = 0; i < count; i++) {
+        if (bounds.Score(sums[i]) >= threshold) reaching[p].push_back(refs[first + i]);
+      }
+    });
+    for (const std::vector<uint32_t>& own : reaching) {
+      left->insert(left->end(), own.begin(), own.end());
+    }
+    return failure.status();
+  }
+
+  const Snapshot& snapshot_;
+  const PreparedQuery& query_;
+  const SearchOptions& options_;
+  const Limits& limits_;
+  SearchReport& report_;
+  Scanner scanner_;
+  std::vector<uint32_t> refs_;  // that match
+  const std::vector<uint32_t>* matching_ = nullptr;
+  EncodedTokens bounds_;
+  uint64_t coded_ = 0;  // live documents with codes
+  bool has_lists_ = false;
+};
+
+Status Snapshot::Search(const PreparedQuery& query, const SearchOptions& options,
+                        const Limits& limits, Ranking* ranking, SearchReport* report,
+                        const Filter* filter) const {
+  return Searching(*this, query, options, limits, report).Run(filter, ranking);
+}
+
+Status Snapshot::Candidates(const PreparedQuery& query, SearchMethod method, size_t depth,
+                            const Limits& limits, std::vector<uint32_t>* refs) const {
+  SearchOptions options;
+  SearchReport report;
+  return Searching(*this, query, options, limits, &report).Candidates(method, depth, refs);
+}
+
+}  // namespace maxsim
