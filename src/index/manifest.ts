@@ -189,7 +189,10 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
         fail(`${name}codes.file`, `a file of ${file}`, codesFile);
       }
       if (value['search'] === undefined) fail(`${name}codes`, 'none without "search"', codes);
-      checked.codes = { file: codesFile, crc: integer(`${name}codes.crc`, codes['crc'], 0, 0xffffffff) };
+      checked.codes = {
+        file: codesFile,
+        crc: integer(`${name}codes.crc`, codes['crc'], 0, 0xffffffff),
+      };
     }
     if (segment['dead'] === undefined) return checked;
     const dead = object(`${name}dead`, segment['dead']);
@@ -298,7 +301,8 @@ function areDepths(value: unknown): value is StoredDepths {
     Array.isArray(table) &&
     table.length === recalls.length &&
     table.every(
-      (row) => Array.isArray(row) && row.length === ks.length && row.every((depth) => isCount(depth)),
+      (row) =>
+        Array.isArray(row) && row.length === ks.length && row.every((depth) => isCount(depth)),
     );
   return isTable(scan) && (lists === null || isTable(lists));
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { drawSample, type SampleOptions } from '../../dist/evaluate/calibration-sample.js';
+import { type Encoder, Index } from '../../dist/maxsim.js';
 import { pseudoQuery } from '../../dist/pseudo-queries.js';
 import { drawSome, Reservoir, seededRandom } from '../../dist/random.js';
-import { type Encoder, Index } from '../../dist/maxsim.js';
 import { DIM, refusal, temporaryDirectory, unitVectors } from '../index/fixtures.js';
 
 const TOKENS = 6;
