@@ -2,8 +2,9 @@
  * Queries made from documents, where nobody has real ones: a title, or a sentence. They are easier than
  * questions, as some document holds their very words, but tell codecs apart all the same.
  */
-import type { Payload, StoredDocument } from './types.js';
+
 import { drawSome, type Random } from './random.js';
+import type { Payload, StoredDocument } from './types.js';
 
 const CHARACTERS = { least: 20, most: 200 } as const;
 /** As many as the queries of common models have. */
@@ -24,15 +25,16 @@ export function pseudoQuery(
   return sentence ?? text.trim().slice(0, CHARACTERS.most).toWellFormed();
 }
 
-/** For vectors without a text: a run of a document's own tokens. */
+/** For vectors without a text: a run of a document's own tokens, so many at most. */
 export function pseudoQueryVectors(
   vectors: Float32Array,
   dim: number,
   random: Random,
+  most = TOKENS,
 ): Float32Array {
   const tokens = vectors.length / dim;
-  const start = Math.floor(random() * Math.max(1, tokens - TOKENS + 1));
-  return vectors.slice(start * dim, (start + TOKENS) * dim);
+  const start = Math.floor(random() * Math.max(1, tokens - most + 1));
+  return vectors.slice(start * dim, (start + most) * dim);
 }
 
 function titleOf(payload: Payload | null): string | null {

@@ -132,19 +132,11 @@ export function checkSearch(
   options: SearchOptions | undefined,
   dim: number,
 ): { request: RankRequest; how: IndexSearchOptions } {
-  const {
-    recall,
-    depth,
-    exact,
-    method,
-    ...rank
-  } = checkOptions<SearchOptions>('options', options, [
-    ...RANK_OPTIONS,
-    'recall',
-    'depth',
-    'exact',
-    'method',
-  ]);
+  const { recall, depth, exact, method, ...rank } = checkOptions<SearchOptions>(
+    'options',
+    options,
+    [...RANK_OPTIONS, 'recall', 'depth', 'exact', 'method'],
+  );
   const how = {
     ...(recall === undefined ? {} : { recall }),
     ...(depth === undefined ? {} : { depth }),

@@ -30,6 +30,15 @@ export function share(value: string): number {
   return number;
 }
 
+/** A share that a search can promise: from 0.5 to below 1. */
+export function recall(value: string): number {
+  const number = Number(value);
+  if (value.trim() === '' || !(number >= 0.5 && number < 1)) {
+    throw new InvalidArgumentError('It must be a number from 0.5 to below 1; --exact finds all.');
+  }
+  return number;
+}
+
 /** "a,b" as some of the choices. */
 export function someOf<T extends string>(choices: readonly T[]): (value: string) => T[] {
   return (value) =>

@@ -1,8 +1,22 @@
 /** Hits on a terminal: the ranking as a table, and the evidence behind each hit. */
-import type { Hit, RerankResult, SearchResult, TokenMatch } from '../maxsim.js';
-import { formatMs, paint, printable, printLine, renderTable, snippet, warn } from './output.js';
+import type { Hit, RerankResult, SearchPlan, SearchResult, TokenMatch } from '../maxsim.js';
+import {
+  formatCount,
+  formatMs,
+  paint,
+  printable,
+  printLine,
+  renderFacts,
+  renderTable,
+  snippet,
+  warn,
+} from './output.js';
 
-export function printResult(query: string, result: SearchResult | RerankResult): void {
+export function printResult(
+  query: string,
+  result: SearchResult | RerankResult,
+  explainPlan = false,
+): void {
   printLine(
     result.hits.length === 0
       ? 'no hits'
@@ -32,6 +46,7 @@ export function printResult(query: string, result: SearchResult | RerankResult):
       `${formatMs(totalMs)}: encode ${formatMs(encodeMs)} · score ${formatMs(scoreMs)}${crossEncoder}`,
     ),
   );
+  if ('plan' in result) printPlan(result.plan, explainPlan);
   if ('unknownIds' in result && result.unknownIds.length > 0) {
     warn(`not in the index: ${result.unknownIds.map(printable).join(', ')}`);
   }
@@ -39,6 +54,39 @@ export function printResult(query: string, result: SearchResult | RerankResult):
     warn(`kept out by the filter: ${result.excludedIds.map(printable).join(', ')}`);
   }
   if (result.degraded !== null) warn(result.degraded.message);
+}
+
+/** How the hits were found: one line, or all that is known. */
+function printPlan(plan: SearchPlan, all: boolean): void {
+  const { method, reason, certified, documents, depth, codes, postings, scored, excluded } = plan;
+  const of = `${formatCount(scored)} of ${formatCount(documents)} documents scored`;
+  const found = certified ? 'exact' : `the best ${formatCount(depth)} candidates`;
+  printLine(paint.dim(`${method}: ${of}, ${found}`));
+  if (!all) return;
+  const { exhaustive, scan, lists } = plan.estimatesMs;
+  const { table, candidates, scoring } = plan.timingsMs;
+  const estimate = (name: string, ms: number | null): string =>
+    `${name} ${ms === null ? 'not to be had' : formatMs(ms)}`;
+  printLine();
+  printLine(
+    renderFacts([
+      ['method', `${method}: ${reason}`],
+      ['depth', `${formatCount(depth)} candidates`],
+      ['looked at', `${formatCount(codes)} codes, ${formatCount(postings)} list entries`],
+      ['scored', `${of}, ${formatCount(excluded)} kept out by a bound`],
+      ['exact', certified ? 'yes, proven' : 'not proven'],
+      [
+        'estimates',
+        [estimate('exhaustive', exhaustive), estimate('scan', scan), estimate('lists', lists)].join(
+          ' · ',
+        ),
+      ],
+      [
+        'time',
+        `table ${formatMs(table)} · candidates ${formatMs(candidates)} · scoring ${formatMs(scoring)}`,
+      ],
+    ]),
+  );
 }
 
 function printExplanation(query: string, rank: number, hit: Hit): void {

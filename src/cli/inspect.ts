@@ -10,6 +10,7 @@ import {
   printLine,
   renderFacts,
   renderTable,
+  warn,
 } from './output.js';
 
 type InspectOptions = { id?: string; tenant?: string; json: boolean };
@@ -76,9 +77,13 @@ function printIndex(index: Index, json: boolean): void {
       ['model', encoder === null ? '(none: vectors of the caller)' : String(model)],
       ...(tenants === null ? [] : [['tenants', formatCount(tenants.length)] as const]),
       ['fields', describeFields(fields)],
+      ['search', describeSearch(stats)],
       ['size', `${formatBytes(stats.sizeBytes)}${perToken(bytesPerToken)}`],
     ]),
   );
+  if (stats.search !== null && stats.search.advice !== null) {
+    warn(`${stats.search.advice} maxsim compact --retrain learns new ones and measures again.`);
+  }
   if (encoder !== null) {
     printLine();
     printLine(
@@ -136,9 +141,25 @@ const KINDS: Readonly<Record<string, string>> = {
   records: 'texts and payloads',
   tombstones: 'tombstones',
   codebook: 'centroids',
+  codes: 'codes of searches',
+  centroids: 'centroids of searches',
   manifest: 'manifest',
   other: 'headers, alignment',
 };
+
+function describeSearch({ search, tokens }: ReturnType<Index['stats']>): string {
+  if (search === null) return 'exhaustive (maxsim compact --search makes it faster)';
+  const share = tokens === 0 ? 1 : Math.min(1, search.codedTokens / tokens);
+  const { centroids, trainedTokens, listedSegments, measured, cosine, cosineWhenNew } = search;
+  return [
+    `${formatCount(centroids)} centroids learned from ${formatCount(trainedTokens)} tokens`,
+    `${Math.floor(100 * share)}% of the tokens have codes${listedSegments > 0 ? ', with lists' : ''}`,
+    measured === null
+      ? 'depths not measured'
+      : `depths measured with ${formatCount(measured.queries)} queries among ${formatCount(measured.documents)} documents`,
+    `mean cosine ${cosine.toFixed(3)}, was ${cosineWhenNew.toFixed(3)}`,
+  ].join('; ');
+}
 
 function describe({ name, scale, centroids, trainedTokens }: CodecInfo): string {
   if (name === 'int8') {

@@ -1,7 +1,7 @@
 /** `maxsim search`: the best documents of a whole index, for one query or a set of them. */
-import type { Command } from 'commander';
-import type { Filter } from '../maxsim.js';
-import { filterJson, integer } from './arguments.js';
+import { type Command, Option } from 'commander';
+import type { Filter, SearchMethod } from '../maxsim.js';
+import { filterJson, integer, recall } from './arguments.js';
 import { printResult } from './hits.js';
 import { openEngine } from './open.js';
 import { printJson } from './output.js';
@@ -22,6 +22,14 @@ export type RankCommandOptions = {
   json: boolean;
 };
 
+export type SearchCommandOptions = RankCommandOptions & {
+  recall?: number;
+  depth?: number;
+  exact: boolean;
+  method?: SearchMethod | 'auto';
+};
+
+const METHODS = ['auto', 'exhaustive', 'scan', 'lists'] as const;
 const TOP_K = 10;
 /** What a run of a whole set holds per query, deep enough for recall and for reranking. */
 const RUN_TOP_K = 100;
@@ -32,9 +40,16 @@ export function addSearchCommand(program: Command): void {
     .description('find the best documents of an index')
     .argument('<dir>', 'directory of the index')
     .argument('[query]', 'what to look for');
-  addRankOptions(command, `hits per query (default: ${TOP_K}, with --run ${RUN_TOP_K})`).action(
-    runSearch,
-  );
+  addRankOptions(command, `hits per query (default: ${TOP_K}, with --run ${RUN_TOP_K})`)
+    .option('--recall <share>', 'of the best documents that is found (default: 0.99)', recall)
+    .option('--exact', 'find what an exhaustive search finds, proven', false)
+    .addOption(
+      new Option('--depth <n>', 'how many candidates to score, whatever that finds')
+        .argParser(integer(1, 0xffffffff))
+        .conflicts('recall'),
+    )
+    .addOption(new Option('--method <method>', 'how to search (default: auto)').choices(METHODS))
+    .action(runSearch);
 }
 
 export function addRankOptions(command: Command, topK: string): Command {
@@ -83,6 +98,15 @@ export function scopeOptions({ filter, tenant }: RankCommandOptions) {
   };
 }
 
+function methodOptions({ recall, depth, exact, method }: SearchCommandOptions) {
+  return {
+    exact,
+    ...(recall === undefined ? {} : { recall }),
+    ...(depth === undefined ? {} : { depth }),
+    ...(method === undefined ? {} : { method }),
+  };
+}
+
 export function crossEncoderOption({ crossEncoder, keep }: RankCommandOptions) {
   return crossEncoder ? { keep } : false;
 }
@@ -90,7 +114,7 @@ export function crossEncoderOption({ crossEncoder, keep }: RankCommandOptions) {
 async function runSearch(
   directory: string,
   query: string | undefined,
-  options: RankCommandOptions,
+  options: SearchCommandOptions,
   command: Command,
 ): Promise<void> {
   checkQueryOptions(command, query, options);
@@ -103,9 +127,10 @@ async function runSearch(
       crossEncoder,
       explain,
       ...scopeOptions(options),
+      ...methodOptions(options),
     });
     if (json) printJson({ query, ...result });
-    else printResult(query, result);
+    else printResult(query, result, explain);
   } else if (queries !== undefined && run !== undefined) {
     await runQuerySet({
       queriesFile: queries,
@@ -117,6 +142,7 @@ async function runSearch(
           crossEncoder,
           signal,
           ...scopeOptions(options),
+          ...methodOptions(options),
         }),
     });
   }

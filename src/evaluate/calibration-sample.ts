@@ -4,10 +4,10 @@
  * the close competitors of the whole), then any.
  */
 import { type Encoder, type Index, MaxSimError, type StoredDocument } from '../maxsim.js';
-import { type IdentifiedVectors, throwIfAborted } from './codec-measurement.js';
-import type { CollectionQuery, Judgements } from './collection.js';
 import { pseudoQuery, pseudoQueryVectors } from '../pseudo-queries.js';
 import { drawSome, type Random, Reservoir, seededRandom } from '../random.js';
+import { type IdentifiedVectors, throwIfAborted } from './codec-measurement.js';
+import type { CollectionQuery, Judgements } from './collection.js';
 
 /** How the queries came about; 'text' and 'tokens' were made from documents. */
 export type QueryOrigin = 'given' | 'text' | 'tokens';

@@ -206,7 +206,11 @@ async function search(
   topK: number,
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
-  const { hits } = await index.search(query, { topK, method: 'exhaustive', ...(signal === undefined ? {} : { signal }) });
+  const { hits } = await index.search(query, {
+    topK,
+    method: 'exhaustive',
+    ...(signal === undefined ? {} : { signal }),
+  });
   return hits.map(({ id }) => id);
 }
 

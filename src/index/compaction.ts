@@ -4,10 +4,22 @@
  */
 import { join } from 'node:path';
 import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
-import { loadAddon, type NativeCancel, type NativeCodebook, nativeAsync } from '../runtime/addon.js';
+import {
+  loadAddon,
+  type NativeCancel,
+  type NativeCodebook,
+  nativeAsync,
+} from '../runtime/addon.js';
 import { tokenBytes } from './codec.js';
 import { codesName, uncodedSegments, writeCodes } from './codes.js';
-import { type Coding, type Merge, segmentName, toEntry, UncertainCommit, withMerged } from './commit.js';
+import {
+  type Coding,
+  type Merge,
+  segmentName,
+  toEntry,
+  UncertainCommit,
+  withMerged,
+} from './commit.js';
 import { bytesOfSegments, requireSpace } from './disk-space.js';
 import { type Generation, openAhead, removeFiles } from './generation.js';
 import type { Manifest } from './manifest.js';
@@ -74,7 +86,8 @@ export class Compaction {
     const { background, looping, asked, stopped, retry } = this;
     if (!background || looping || asked > 0 || stopped || retry !== undefined) return;
     const manifest = this.host.manifest();
-    if (planMerge(candidatesOf(manifest)) === null && uncodedSegments(manifest).length === 0) return;
+    if (planMerge(candidatesOf(manifest)) === null && uncodedSegments(manifest).length === 0)
+      return;
     this.looping = true;
     this.enqueue(() => this.loop());
   }
@@ -172,7 +185,10 @@ export class Compaction {
       if (from.searchCodebook !== null) {
         codes = codesName(file, from.manifest.generation);
         const bare = staged;
-        merged = { ...merged, codes: await this.code({ from, segments }, bare, file, codes, cancel) };
+        merged = {
+          ...merged,
+          codes: await this.code({ from, segments }, bare, file, codes, cancel),
+        };
         staged = await this.stage({ from, segments }, merged);
         bare.snapshot.close();
         if (staged === undefined) return 'dropped';

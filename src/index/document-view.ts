@@ -169,7 +169,9 @@ export abstract class DocumentView {
     const places = drawPlaces(refs.length, count, seededRandom(seed));
     const drawn = Uint32Array.from(places, (place) => refs[place] as number);
     const ids = native(() => this.data.ids(drawn));
-    return [...drawn].map((ref, i) => readDocument(this.data, ownId(tenant, ids[i] as string), ref));
+    return [...drawn].map((ref, i) =>
+      readDocument(this.data, ownId(tenant, ids[i] as string), ref),
+    );
   }
 
   /** How many documents match; about a millisecond for a million, off the event loop. */

@@ -33,8 +33,7 @@ export class IndexSnapshot extends DocumentView {
 
   /** Counts and sizes, of the whole and of each segment. */
   stats(): IndexStats {
-    const { manifest, snapshot, codebook } = this.generationInUse;
-    return statsOf(manifest, snapshot, codebook, null);
+    return statsOf(this.generationInUse, null);
   }
 
   /** Lets go of the files; what is under way ends by itself. */

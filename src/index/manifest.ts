@@ -193,7 +193,10 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
         fail(`${name}codes.file`, `a file of ${file}`, codesFile);
       }
       if (value['search'] === undefined) fail(`${name}codes`, 'none without "search"', codes);
-      checked.codes = { file: codesFile, crc: integer(`${name}codes.crc`, codes['crc'], 0, 0xffffffff) };
+      checked.codes = {
+        file: codesFile,
+        crc: integer(`${name}codes.crc`, codes['crc'], 0, 0xffffffff),
+      };
     }
     if (segment['dead'] === undefined) return checked;
     const dead = object(`${name}dead`, segment['dead']);

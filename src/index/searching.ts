@@ -72,7 +72,15 @@ export function checkSearchOptions(options: IndexSearchOptions | undefined) {
 }
 
 export function toNativeOptions(
-  { topK, earlyExit, recall, depth, exact, method, parallel }: ReturnType<typeof checkSearchOptions>,
+  {
+    topK,
+    earlyExit,
+    recall,
+    depth,
+    exact,
+    method,
+    parallel,
+  }: ReturnType<typeof checkSearchOptions>,
   { search }: Manifest,
 ): NativeSearchOptions {
   const depths = search?.depths ?? null;

@@ -12,6 +12,13 @@ import {
   native,
 } from '../runtime/addon.js';
 import { CODECS, type CodecName } from '../types.js';
+import {
+  type BuildSearchOptions,
+  type BuiltSearch,
+  buildSearch,
+  builtOf,
+  checkBuildOptions,
+} from './build-search.js';
 import type { Changes, CommitCounts } from './change-group.js';
 import {
   type CodecOption,
@@ -21,13 +28,6 @@ import {
   type Training,
   trainingOf,
 } from './codec.js';
-import {
-  type BuildSearchOptions,
-  type BuiltSearch,
-  buildSearch,
-  builtOf,
-  checkBuildOptions,
-} from './build-search.js';
 import {
   adopt,
   adoptCodes,
@@ -59,7 +59,7 @@ export type { IndexSnapshot } from './index-snapshot.js';
 export type { IndexOptions } from './open.js';
 export type { RankOptions, RankRequest, RankResult, ScoreOptions, ScoreResult } from './scoring.js';
 export type { IndexSearchOptions, IndexSearchResult } from './searching.js';
-export type { IndexStats } from './stats.js';
+export type { IndexStats, SearchStats } from './stats.js';
 export { type TenantChanges, TenantView } from './tenant-view.js';
 
 /** How an index stores tokens. */
@@ -345,8 +345,7 @@ export class Index extends DocumentView {
 
   /** Counts and sizes, of the whole and of each segment. */
   stats(): IndexStats {
-    const { manifest, snapshot, codebook } = this.generationInUse;
-    return statsOf(manifest, snapshot, codebook, this.lock === null ? null : this.compaction.stats);
+    return statsOf(this.generationInUse, this.lock === null ? null : this.compaction.stats);
   }
 
   /**

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { drawSample, type SampleOptions } from '../../dist/evaluate/calibration-sample.js';
+import { type Encoder, Index } from '../../dist/maxsim.js';
 import { pseudoQuery } from '../../dist/pseudo-queries.js';
 import { drawSome, Reservoir, seededRandom } from '../../dist/random.js';
-import { type Encoder, Index } from '../../dist/maxsim.js';
 import { DIM, refusal, temporaryDirectory, unitVectors } from '../index/fixtures.js';
 
 const TOKENS = 6;
@@ -116,7 +116,8 @@ describe('a sample', () => {
     expect(ids[2]).toBe('d9');
     expect(sample.relevantLeftOut).toBe(0);
     for (const { vectors } of sample.queries) {
-      const [best, second] = await index.search(vectors, { topK: 2 });
+      const { hits } = await index.search(vectors, { topK: 2 });
+      const [best, second] = hits;
       expect(ids).toContain(best?.id);
       expect(ids).toContain(second?.id);
     }
