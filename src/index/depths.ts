@@ -107,11 +107,7 @@ export async function measureDepths(
   };
 }
 
-function curveOf(
-  known: readonly Known[],
-  ks: readonly number[],
-  documents: number,
-): StoredCurve {
+function curveOf(known: readonly Known[], ks: readonly number[], documents: number): StoredCurve {
   return {
     depths: tableOf(
       known.map(({ ranks }) => ranks),
