@@ -261,12 +261,24 @@ class Searching {
     TopCandidates top(std::max<size_t>(1, std::isfinite(margin) ? kRoom * depth : depth));
     if (method == SearchMethod::kLists) {
       status = search.Lists(std::max<size_t>(1, kRoom * depth), &top, &report_.codes);
+      if (!status.ok()) return status;
+      candidates_ = top.Take();
+      // Where few documents have anything near the query, the others are needed too.
+      const size_t least = options_.depth != 0 ? depth : static_cast<size_t>(options_.rank.k);
+      if (candidates_.size() < std::min<uint64_t>(least, search.document_count())) {
+        report_.reason = "the lists led to too few documents";
+        report_.method = SearchMethod::kScan;
+        TopCandidates all(top.depth());
+        report_.codes += search.code_count();
+        status = search.Scan(&all);
+        candidates_ = all.Take();
+      }
     } else {
       report_.postings = 0;
       report_.codes = search.code_count();
       status = search.Scan(&top);
+      candidates_ = top.Take();
     }
-    candidates_ = top.Take();
     report_.candidates_ms = watch.Lap();
     return status;
   }
