@@ -105,9 +105,10 @@ async function measure(name) {
       );
       const stats = index.stats();
       bytes[codec] = (stats.sizeBytes - stats.bytes.records) / stats.tokens;
-      systems[codec] = await evaluate((i) =>
-        index.search(/** @type {Float32Array} */ (queryVectors[i]), { topK: TOP }),
-      );
+      systems[codec] = await evaluate(async (i) => {
+        const query = /** @type {Float32Array} */ (queryVectors[i]);
+        return (await index.search(query, { topK: TOP })).hits;
+      });
       await index.close();
       await rm(join(directory, codec), { recursive: true, force: true });
     }

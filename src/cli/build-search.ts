@@ -44,7 +44,7 @@ export async function openToBuild(
 }
 
 export async function buildSearch(
-  { index, engine }: Opened,
+  { index, engine }: Pick<Opened, 'index' | 'engine'>,
   { retrain, centroids, seed, lists, queries: file }: BuildCommandOptions,
   { json, signal }: { json: boolean; signal: AbortSignal },
 ): Promise<BuiltSearch> {
@@ -68,6 +68,22 @@ export async function buildSearch(
     });
   } finally {
     bar.end();
+  }
+}
+
+/** After indexing: without it searches are exact and slower, so what is too small for it is no failure. */
+export async function prepareSearch(
+  engine: Engine,
+  { json, signal, say }: { json: boolean; signal: AbortSignal; say: (line: string) => void },
+): Promise<void> {
+  try {
+    const built = await buildSearch({ index: engine.index, engine }, {}, { json, signal });
+    say(describeBuilt(built));
+  } catch (error) {
+    if (!(error instanceof MaxSimError)) throw error;
+    if (error.code === 'ABORTED' && signal.aborted) return;
+    if (error.code !== 'INVALID_ARGUMENT') throw error;
+    say(`${error.message} Searches score every document.`);
   }
 }
 

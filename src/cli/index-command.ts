@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { CODECS, type CodecName, type FieldType, Index, MaxSimError } from '../maxsim.js';
 import { fieldTypes, integer } from './arguments.js';
+import { prepareSearch } from './build-search.js';
 import { Indexing, type IndexingReport, type Refused } from './indexing.js';
 import { Interrupt } from './interrupt.js';
 import { openEngine } from './open.js';
@@ -23,6 +24,7 @@ type IndexCommandOptions = {
   field?: Record<string, FieldType>;
   tenant?: string;
   threads?: number;
+  search: boolean;
   batch: number;
   json: boolean;
 };
@@ -61,6 +63,7 @@ export function addIndexCommand(program: Command): void {
     )
     .option('--tenant <name>', 'whose documents they are; creates an index with tenants')
     .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
+    .option('--search', 'at the end, prepare searches that need not score every document', false)
     .option('--batch <n>', 'documents per commit', integer(1, 100_000), 64)
     .option('--json', 'print the summary as JSON', false)
     .action(runIndex);
@@ -69,7 +72,7 @@ export function addIndexCommand(program: Command): void {
 async function runIndex(
   directory: string,
   paths: string[],
-  { model, codec, field, tenant, threads, batch, json }: IndexCommandOptions,
+  { model, codec, field, tenant, threads, search, batch, json }: IndexCommandOptions,
 ): Promise<void> {
   // Before the index is opened: a misspelled source must not leave an empty index behind.
   const sources = await Promise.all(paths.map(openSource));
@@ -121,6 +124,10 @@ async function runIndex(
     progress = undefined;
     if (codec !== undefined && codec !== stored && !interrupt.signal.aborted) {
       await learnCodec(engine.index, codec, { json, signal: interrupt.signal, say });
+    }
+    if (search && !interrupt.signal.aborted) {
+      say('preparing searches');
+      await prepareSearch(engine, { json, signal: interrupt.signal, say });
     }
     const { documents, tokens, sizeBytes } = engine.index.stats();
     const interrupted = interrupt.exitCode !== null;

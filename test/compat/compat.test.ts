@@ -49,11 +49,11 @@ test.each(indexes)('%s is read, searched and written on', async (name) => {
       });
     } else {
       expect(scores).toEqual(expected.scores);
-      expect(await view.search(query, { topK: 5 })).toEqual(expected.search);
+      expect((await view.search(query, { topK: 5 })).hits).toEqual(expected.search);
     }
     if (expected.filtered !== null) {
       const filter = { lang: 'de', year: { gte: 1995 } };
-      expect(await index.search(query, { topK: 5, filter })).toEqual(expected.filtered);
+      expect((await index.search(query, { topK: 5, filter })).hits).toEqual(expected.filtered);
     }
   };
   await using reader = await Index.open(directory, { mode: 'read', verify: 'at-open' });

@@ -89,9 +89,9 @@ for (const [kind, options] of Object.entries(kinds)) {
       query: [...query],
       documents: expected,
       scores: [...target.score(query, ids).scores],
-      search: await target.search(query, { topK: 5 }),
+      search: (await target.search(query, { topK: 5 })).hits,
       filtered: options.fields
-        ? await index.search(query, { topK: 5, filter: { lang: 'de', year: { gte: 1995 } } })
+        ? (await index.search(query, { topK: 5, filter: { lang: 'de', year: { gte: 1995 } } })).hits
         : null,
     })}\n`,
   );

@@ -116,7 +116,8 @@ describe('a sample', () => {
     expect(ids[2]).toBe('d9');
     expect(sample.relevantLeftOut).toBe(0);
     for (const { vectors } of sample.queries) {
-      const [best, second] = await index.search(vectors, { topK: 2 });
+      const { hits } = await index.search(vectors, { topK: 2 });
+      const [best, second] = hits;
       expect(ids).toContain(best?.id);
       expect(ids).toContain(second?.id);
     }

@@ -80,7 +80,8 @@ describe('calibrateCodec', () => {
     await index.add(small.documents);
     const judgements = new Map<string, Map<string, number>>();
     for (const { id, vectors } of small.queries.slice(0, 25)) {
-      const [best, , third] = await index.search(vectors, { topK: 3 });
+      const { hits } = await index.search(vectors, { topK: 3 });
+      const [best, , third] = hits;
       judgements.set(id, new Map([best, third].map((hit) => [hit?.id as string, 1])));
     }
     judgements.set('q26', new Map([['nobody', 1]]));

@@ -118,7 +118,7 @@ export async function wrongAnswer(
   const ids = [...documents.keys()];
   const codec = index.codec.name;
   const { scores } = index.score(QUERY, ids);
-  const found = await index.search(QUERY, { topK: ids.length + 1 });
+  const { hits: found } = await index.search(QUERY, { topK: ids.length + 1 });
   const searched = new Map(found.map(({ id, score }) => [id, score]));
   if (index.fields['version'] !== undefined) {
     for (const version of new Set(documents.values())) {

@@ -15,7 +15,7 @@ export async function knownOf(index: DocumentView): Promise<Known> {
     const score = index.score(QUERY, [id]).scores[0] as number;
     documents.set(id, { stored, vectors: index.vectors(id), score });
   }
-  return { documents, found: await index.search(QUERY, { topK: documents.size }) };
+  return { documents, found: (await index.search(QUERY, { topK: documents.size })).hits };
 }
 
 /** Holds for the documents of which the id begins with `e`: all have version 1. */
@@ -66,7 +66,7 @@ export function* questions({ documents, found }: Known): Generator<Question> {
   };
   yield {
     question: 'search',
-    ask: async (index) => await index.search(QUERY, { topK: ids.length + 1 }),
+    ask: async (index) => (await index.search(QUERY, { topK: ids.length + 1 })).hits,
     same: (answer) =>
       JSON.stringify((answer as typeof found).filter(({ id }) => id !== 'new')) ===
       JSON.stringify(found),
@@ -90,7 +90,7 @@ export function* questions({ documents, found }: Known): Generator<Question> {
   const inGroup = found.filter(({ id }) => id.startsWith('e'));
   yield {
     question: 'search with a filter',
-    ask: async (index) => await index.search(QUERY, { topK: ids.length, filter: FILTER }),
+    ask: async (index) => (await index.search(QUERY, { topK: ids.length, filter: FILTER })).hits,
     same: (answer) => JSON.stringify(answer) === JSON.stringify(inGroup),
   };
   yield {

@@ -9,6 +9,16 @@ import { DIM, refusal, seeded, temporaryDirectory, unitVectors } from './fixture
 
 const addon = loadAddon();
 const format = { codec: 'int8', scale: 1 / 127, dim: DIM } as const;
+const searching = {
+  k: 2,
+  earlyExit: true,
+  method: 'auto',
+  exact: false,
+  depth: 0,
+  shared: true,
+  scanDepths: new Float64Array(),
+  listsDepths: new Float64Array(),
+} as const;
 const wrong: unknown[] = [
   undefined,
   null,
@@ -123,9 +133,10 @@ test('no function accepts what it was not made for', async () => {
     [(...args: never[]) => snapshot.countMatching(...(args as [never])), [filter]],
     [
       (...args: never[]) => snapshot.search(...(args as [never, never, never])),
-      [query, 2, true, undefined, filter],
+      [[query], searching, undefined, filter],
     ],
     [addon.mergeSegments, [path, snapshot, [0]]],
+    [addon.writeCodes, [path, snapshot, 0, codebook, { lists: 'auto', background: false }]],
     [addon.buryDocuments, [directory, snapshot, refs, 7]],
     [addon.buryMerged, [path, snapshot, [0], snapshot]],
     [addon.writeFileDurably, [path, record]],
@@ -150,7 +161,10 @@ test('no function accepts what it was not made for', async () => {
       (...args: never[]) => snapshot.rankAsync(...(args as [never, never, never, never, never])),
       [[query], refs, counts, 2, true],
     ],
-    [(...args: never[]) => snapshot.search(...(args as [never, never, never])), [query, 2, true]],
+    [
+      (...args: never[]) => snapshot.search(...(args as [never, never, never])),
+      [[query], searching],
+    ],
     [addon.recodeSegments, [path, snapshot, { ...format, codec: 'f16', scale: 1 }]],
     [addon.trainCodebook, [[unitVectors(seeded(4), 4096)], training]],
     [addon.writeCodebook, [path, codebook]],
@@ -355,7 +369,7 @@ test('a closed snapshot says so, and tasks under way keep their data', async () 
   const refs = snapshot.refs(0, 3000);
   const counts = Uint32Array.of(refs.length);
   const running = [
-    snapshot.search(query, 5, true),
+    snapshot.search([query], { ...searching, k: 5 }),
     snapshot.scoreAsync([query], refs, counts),
   ] as const;
   snapshot.close();
@@ -368,7 +382,8 @@ test('a closed snapshot says so, and tasks under way keep their data', async () 
     () => snapshot.scoreAsync([query], refs, counts),
     () => snapshot.rank([query], refs, counts, 1, true),
     () => snapshot.rankAsync([query], refs, counts, 1, true),
-    () => snapshot.search(query, 1, true),
+    () => snapshot.search([query], searching),
+    () => snapshot.candidates(query, 'scan', 1),
     () =>
       addon.recodeSegments(join(directory, 'x'), snapshot, { ...format, codec: 'f32', scale: 1 }),
     () => snapshot.explain(query, 0),
@@ -389,7 +404,7 @@ test('a closed snapshot says so, and tasks under way keep their data', async () 
     expect((await refusal(run)).code).toBe('CLOSED');
   }
   const [found, scores] = await Promise.all(running);
-  expect(found.scores[0]).toBe(Math.max(...scores));
+  expect(found[0]?.scores[0]).toBe(Math.max(...scores));
   expect(shared.documentCount).toBe(3000);
 });
 

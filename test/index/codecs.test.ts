@@ -115,7 +115,7 @@ test('a residual codec refuses to learn from too little, and says what to do', a
   expect(message).toContain('4096 tokens');
   expect(message).toContain('recode');
   expect(index.documentCount).toBe(0);
-  expect(await index.search(query)).toEqual([]);
+  expect((await index.search(query)).hits).toEqual([]);
   // Nothing is stored yet: given vectors score as they are.
   const [score] = await index.scoreVectors(query, [documents[0]?.vectors as Float32Array]);
   expect(score).toBeCloseTo(exact[0] as number, 3);
@@ -246,7 +246,7 @@ test('a document that cannot be among the best is given up, and counted', async 
   const { hits, skipped } = await index.rank(near, all, { topK: 1 });
   expect(hits[0]?.id).toBe('near');
   expect(skipped).toBeGreaterThan(100);
-  const found = await index.search(near, { topK: 1 });
+  const { hits: found } = await index.search(near, { topK: 1 });
   expect(found[0]?.id).toBe('near');
   expect(index.skippedDocuments).toBeGreaterThan(skipped);
 });

@@ -214,7 +214,7 @@ test('a snapshot reads the same until it is closed, and after the index is', asy
   expect(snapshot.stats()).toMatchObject({ generation: 1, documents: 20, compaction: null });
   expect(snapshot.score(query, ids).scores).toEqual(scores);
   expect(snapshot.get('d0')?.text).toBe('text 0');
-  expect((await snapshot.search(query, { topK: 20 })).length).toBe(20);
+  expect((await snapshot.search(query, { topK: 20 })).hits.length).toBe(20);
   const listing = snapshot.documents();
   expect((await listing.next()).value?.id).toBe('d0');
   snapshot.close();

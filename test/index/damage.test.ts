@@ -95,7 +95,7 @@ test('what is damaged in a document is found when it is used, and never scored, 
     expect(index.score(query, ['d02', 'd11']).scores.every(Number.isFinite)).toBe(true);
     expect(index.get('d01')?.text).toBe('text');
     await index.add([{ id: 'd01', vectors: unitVectors(seeded(3), 2), text: 'anew' }]);
-    expect(await index.search(query, { topK: 20 })).toHaveLength(7);
+    expect((await index.search(query, { topK: 20 })).hits).toHaveLength(7);
   }
 });
 

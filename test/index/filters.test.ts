@@ -44,8 +44,8 @@ test('every way of asking gives what a plain evaluator says, for 800 random filt
     expect(await index.count(filter), message).toBe(expected.length);
     const kept = new Set(expected);
     const wanted = ranking.filter(({ id }) => kept.has(id));
-    expect(await index.search(query, { filter, topK: 300 }), message).toEqual(wanted);
-    expect((await index.search(query, { filter, topK: 3 })).length).toBe(
+    expect((await index.search(query, { filter, topK: 300 })).hits, message).toEqual(wanted);
+    expect((await index.search(query, { filter, topK: 3 })).hits.length).toBe(
       Math.min(3, expected.length),
     );
 
@@ -267,7 +267,7 @@ test('a search that is filtered and shared by threads ranks as scoring document 
   const ids = Array.from({ length: 3000 }, (_, i) => `d${i}`);
   const filter = { group: { in: [0, 2] } };
   const { hits } = await index.rank(vectors, ids, { topK: 25, filter });
-  expect(await index.search(vectors, { topK: 25, filter })).toEqual(hits);
+  expect((await index.search(vectors, { topK: 25, filter })).hits).toEqual(hits);
   expect(hits.every(({ id }) => Number(id.slice(1)) % 3 !== 1)).toBe(true);
   const [one, two] = await index.rankMany(
     [

@@ -20,7 +20,7 @@ test('300 random operations leave the index as they leave a Map', async () => {
       Object.fromEntries([...model].map(([id, { text }]) => [id, text])),
     );
     const query = unitVectors(random, 3);
-    const found = await index.search(query, { topK: 100 });
+    const { hits: found } = await index.search(query, { topK: 100 });
     expect(found.map(({ id }) => id).sort()).toEqual([...model.keys()].sort());
     for (const { id, score } of found) {
       const { vectors } = model.get(id) as Stored;

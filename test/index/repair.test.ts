@@ -370,8 +370,8 @@ test('damaged fields are taken anew from the payloads, of tenants too', async ()
       const view = tenants ? reader.tenant('acme') : reader;
       const query = unitVectors(seeded(98), 2, DIM);
       return await Promise.all(
-        [{ lang: 'en' }, { year: 2003 }, { lang: 'fr', year: 2001 }].map((filter) =>
-          view.search(query, { filter, topK: 60 }),
+        [{ lang: 'en' }, { year: 2003 }, { lang: 'fr', year: 2001 }].map(
+          async (filter) => (await view.search(query, { filter, topK: 60 })).hits,
         ),
       );
     };

@@ -30,8 +30,8 @@ test('a search that several threads share ranks as scoring document by document 
       .sort((a, b) => b.score - a.score || a.place - b.place)
       .map(({ id, score }) => ({ id, score }));
     expect((await index.scoreAsync(query, ids)).scores).toEqual(scores);
-    expect(await index.search(query, { topK: 50 })).toEqual(expected.slice(0, 50));
-    expect(await index.search(query, { topK: 1000 })).toEqual(expected);
+    expect((await index.search(query, { topK: 50 })).hits).toEqual(expected.slice(0, 50));
+    expect((await index.search(query, { topK: 1000 })).hits).toEqual(expected);
   });
   await Promise.all(searches);
   await index.close();

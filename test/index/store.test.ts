@@ -118,7 +118,7 @@ test('scores equal a plain MaxSim within the tolerance of the codec', async () =
         docs.map((doc) => doc.vectors),
       ),
     ).toEqual(scores);
-    const found = await index.search(query, { topK: 7 });
+    const { hits: found } = await index.search(query, { topK: 7 });
     const best = ids
       .map((id, i) => ({ id, score: scores[i] as number }))
       .sort((a, b) => b.score - a.score);
@@ -179,10 +179,10 @@ test('deletes are counted, unknown ones are named, and a no-op makes no generati
   expect(await index.delete(['doc-1'])).toMatchObject({ generation: 2, unknownIds: ['doc-1'] });
   expect(await index.add([])).toMatchObject({ generation: 2, added: 0 });
   expect(index.get('doc-1')).toBeUndefined();
-  expect(await index.search(unitVectors(seeded(1), 1), { topK: 50 })).toHaveLength(9);
+  expect((await index.search(unitVectors(seeded(1), 1), { topK: 50 })).hits).toHaveLength(9);
   await index.delete(Array.from({ length: 10 }, (_, i) => `doc-${i}`));
   expect(index.documentCount).toBe(0);
-  expect(await index.search(unitVectors(seeded(1), 1))).toEqual([]);
+  expect((await index.search(unitVectors(seeded(1), 1))).hits).toEqual([]);
   expect(readdirSync(directory).sort()).toEqual(['manifest.json', 'writer.lock']);
   await index.close();
   await using again = await Index.open(directory);
@@ -613,7 +613,7 @@ test('an abort or a deadline ends a search and a long scoring', async () => {
   );
   expect(scoring.code).toBe('ABORTED');
   expect(['finished', 'ABORTED']).toContain(await running);
-  expect(await index.search(query, { deadlineMs: 60_000, topK: 1 })).toHaveLength(1);
+  expect((await index.search(query, { deadlineMs: 60_000, topK: 1 })).hits).toHaveLength(1);
   await index.close();
 });
 
@@ -646,7 +646,7 @@ test('after close everything is CLOSED, and what was under way is done', async (
   ]) {
     expect((await refusal(run)).code).toBe('CLOSED');
   }
-  expect(await searching).toHaveLength(10);
+  expect((await searching).hits).toHaveLength(10);
   expect(await adding).toMatchObject({ added: 3 });
   await closing;
   await index.close();

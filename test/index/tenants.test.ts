@@ -68,7 +68,7 @@ test('thousands of random operations: each tenant sees what a model of its own s
     };
     const kind = below(6);
     if (kind === 0) {
-      const hits = await view.search(query, { topK: 100, ...limited });
+      const { hits } = await view.search(query, { topK: 100, ...limited });
       check(hits);
       expect(hits.map(({ id }) => id).sort(), message).toEqual(kept.map(([id]) => id).sort());
     } else if (kind === 1) {
@@ -293,7 +293,7 @@ test('a snapshot of a tenant holds on to its documents, and to no others', async
   expect([held.documentCount, held.tokenCount]).toEqual([2, 4]);
   expect(held.hasMany(['1', '2', 'only b'])).toEqual([true, true, false]);
   const { vectors: query } = vectors();
-  const found = await held.search(query, { topK: 10 });
+  const { hits: found } = await held.search(query, { topK: 10 });
   expect(found.map(({ id }) => id).sort()).toEqual(['1', '2']);
   expect(await held.count({ not: { and: [] } })).toBe(0);
 });
