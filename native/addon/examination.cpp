@@ -2,10 +2,12 @@
 #include <memory>
 #include <vector>
 
+#include "addon/codebook.h"
 #include "addon/convert.h"
 #include "addon/filter.h"
 #include "addon/query.h"
 #include "addon/store_tasks.h"
+#include "index/codes_reader.h"
 #include "index/segment_examination.h"
 #include "index/segment_writer.h"
 #include "index/tombstones.h"
@@ -218,6 +220,51 @@ Napi::Value WriteTombstones(const Napi::CallbackInfo& info) {
       });
 }
 
+// (path, { documents, headerCrc, codes: { crc } }, codebook) -> Promise<void>: rejects unless every
+// byte of the codes file is what was written for that segment under that codebook
+Napi::Value ExamineCodes(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  struct Job {
+    std::string path;
+    CodesExpectation expected{};
+  };
+  auto job = std::make_shared<Job>();
+  VectorFormat codebook{};
+  uint64_t segment_crc, crc;
+  if (!ToText(info[0], "path", &job->path) || !ToCodebook(info[2], &codebook)) {
+    return env.Undefined();
+  }
+  const Napi::Value codes =
+      info[1].IsObject() ? PropertyOf(info[1].As<Napi::Object>(), "codes") : env.Undefined();
+  if (env.IsExceptionPending()) return env.Undefined();
+  if (!codes.IsObject()) {
+    return Throw(env, Status::Error("INVALID_ARGUMENT", "segment must be an object with codes."));
+  }
+  const Napi::Object segment = info[1].As<Napi::Object>();
+  if (!ToInteger(PropertyOf(segment, "documents"), "segment.documents", 1, kMaxUint32 - 1,
+                 &job->expected.documents) ||
+      !ToInteger(PropertyOf(segment, "headerCrc"), "segment.headerCrc", 0, kMaxUint32,
+                 &segment_crc) ||
+      !ToInteger(PropertyOf(codes.As<Napi::Object>(), "crc"), "segment.codes.crc", 0, kMaxUint32,
+                 &crc)) {
+    return env.Undefined();
+  }
+  job->expected.header_crc32c = static_cast<uint32_t>(crc);
+  job->expected.segment_crc32c = static_cast<uint32_t>(segment_crc);
+  job->expected.codebook_crc32c = codebook.codebook_crc32c;
+  job->expected.centroid_count = codebook.tokens.codebook->contents().centroid_count;
+  return StartTask(
+      env,
+      [job] {
+        std::unique_ptr<MappedFile> file;
+        std::shared_ptr<const CodesReader> reader;
+        Status status = MappedFile::Open(job->path, &file);
+        if (status.ok()) status = CodesReader::Open(std::move(file), job->expected, &reader);
+        return status.ok() ? reader->Verify() : status;
+      },
+      [](Napi::Env e) { return e.Undefined(); });
+}
+
 // (size, syndrome) -> Promise<number | null>: see FindFlippedBit
 Napi::Value FindFlippedBitTask(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -248,6 +295,7 @@ void ExportExamination(Napi::Env env, Napi::Object exports) {
   exports.Set("examineSegment", Napi::Function::New(env, ExamineSegment, "examineSegment"));
   exports.Set("salvageSegment", Napi::Function::New(env, SalvageSegment, "salvageSegment"));
   exports.Set("writeTombstones", Napi::Function::New(env, WriteTombstones, "writeTombstones"));
+  exports.Set("examineCodes", Napi::Function::New(env, ExamineCodes, "examineCodes"));
   exports.Set("findFlippedBit", Napi::Function::New(env, FindFlippedBitTask, "findFlippedBit"));
 }
 

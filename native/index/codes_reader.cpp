@@ -1,8 +1,11 @@
 #include "index/codes_reader.h"
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
+#include <vector>
 
 #include "platform/crc32c.h"
 
@@ -72,7 +75,9 @@ Status CodesReader::Validate(const CodesExpectation& expected) {
   uint64_t offset = sizeof(CodesHeader);
   bool fits = h.version == kCodesVersion && h.header_size == sizeof(CodesHeader) &&
               h.code_bytes == CodeBytes(h.centroid_count) && h.code_count <= UINT32_MAX &&
-              (h.list_blocks == 0 || h.list_blocks == blocks) && h.reserved0 == 0;
+              (h.list_blocks == 0 || h.list_blocks == blocks) && h.reserved0 == 0 &&
+              std::all_of(std::begin(h.reserved), std::end(h.reserved),
+                          [](uint8_t byte) { return byte == 0; });
   for (uint32_t section = 0; section < kCodesSectionCount && fits; section++) {
     const SectionEntry& entry = h.sections[section];
     fits = entry.offset == offset && entry.size == sizes[section] && entry.reserved == 0;
@@ -117,54 +122,73 @@ Status CodesReader::VerifyAll() const {
 
 // What a checksum vouches for was written so; that it can be used without harm is proven anyway.
 Status CodesReader::VerifyCodes() const {
-  const uint64_t documents = header_.document_count;
-  bool ascending = starts_[0] == 0 && starts_[documents] == header_.code_count;
-  for (uint64_t i = 0; i < documents; i++) ascending &= starts_[i] <= starts_[i + 1];
-  if (!ascending) {
-    return Corrupt("starts", header_.sections[kStarts].offset, "they do not count the codes");
+  const uint64_t documents = header_.document_count, offset = header_.sections[kStarts].offset;
+  if (starts_[0] != 0) return Corrupt("starts", offset, "%u found, expected 0", starts_[0]);
+  for (uint64_t i = 0; i < documents; i++) {
+    if (starts_[i] <= starts_[i + 1]) continue;
+    return Corrupt("starts", offset + (i + 1) * sizeof(uint32_t), "%u found, expected %u or more",
+                   starts_[i + 1], starts_[i]);
   }
-  bool possible = true;
-  const auto check = [&](const auto* codes) {
-    uint32_t largest = 0;
-    for (uint64_t i = 0; i < header_.code_count; i++) {
-      largest = codes[i] > largest ? codes[i] : largest;
-    }
-    possible = header_.code_count == 0 || largest < header_.centroid_count;
-  };
-  if (header_.code_bytes == 2) {
-    check(static_cast<const uint16_t*>(codes_));
-  } else {
-    check(static_cast<const uint32_t*>(codes_));
+  if (starts_[documents] != header_.code_count) {
+    return Corrupt("starts", offset + documents * sizeof(uint32_t), "%u found, expected %llu",
+                   starts_[documents], static_cast<ull>(header_.code_count));
   }
-  if (possible) return Status::Ok();
-  return Corrupt("codes", header_.sections[kCodes].offset, "one is no centroid");
+  return header_.code_bytes == 2 ? VerifyOrder(static_cast<const uint16_t*>(codes_))
+                                 : VerifyOrder(static_cast<const uint32_t*>(codes_));
 }
 
+// Of each document its centroids, ascending and each once.
+template <typename Code>
+Status CodesReader::VerifyOrder(const Code* codes) const {
+  for (uint64_t document = 0; document < header_.document_count; document++) {
+    uint64_t least = 0;
+    for (uint32_t i = starts_[document]; i < starts_[document + 1]; i++) {
+      const uint32_t code = codes[i];
+      if (code < least || code >= header_.centroid_count) {
+        return Corrupt("codes", header_.sections[kCodes].offset + i * sizeof(Code),
+                       "%u found in document %llu, expected %llu to %u", code,
+                       static_cast<ull>(document), static_cast<ull>(least),
+                       header_.centroid_count - 1);
+      }
+      least = uint64_t{code} + 1;
+    }
+  }
+  return Status::Ok();
+}
+
+// Block by block the lists are what the codes say: read by document, each code is the next entry of
+// its centroid's list.
 Status CodesReader::VerifyLists() const {
-  if (header_.list_blocks == 0) return Status::Ok();
   const size_t row = size_t{header_.centroid_count} + 1;
   const uint64_t offset = header_.sections[kListStarts].offset;
-  uint64_t end = 0;
+  const auto code = [&](uint32_t i) -> uint32_t {
+    return header_.code_bytes == 2 ? static_cast<const uint16_t*>(codes_)[i]
+                                   : static_cast<const uint32_t*>(codes_)[i];
+  };
+  std::vector<uint32_t> next(row);
   for (uint32_t block = 0; block < header_.list_blocks; block++) {
+    const uint64_t first = uint64_t{block} * kListBlock;
+    const uint64_t end = std::min<uint64_t>(header_.document_count, first + kListBlock);
+    std::fill(next.begin(), next.end(), 0);
+    for (uint32_t i = starts_[first]; i < starts_[end]; i++) next[code(i) + 1]++;
+    next[0] = starts_[first];
+    for (size_t c = 1; c < row; c++) next[c] += next[c - 1];
     const uint32_t* starts = list_starts_ + block * row;
-    bool ascending = starts[0] == end;
-    for (size_t c = 0; c + 1 < row; c++) ascending &= starts[c] <= starts[c + 1];
-    end = starts[row - 1];
-    if (!ascending || end > header_.code_count) {
-      return Corrupt("list starts", offset, "they do not count the lists");
+    for (size_t c = 0; c < row; c++) {
+      if (starts[c] == next[c]) continue;
+      return Corrupt("list starts", offset + (block * row + c) * sizeof(uint32_t),
+                     "%u found, expected %u", starts[c], next[c]);
     }
-    // In all blocks but the last every ordinal is one of a document.
-    const uint64_t documents = header_.document_count - uint64_t{block} * kListBlock;
-    if (documents >= kListBlock) continue;
-    for (uint64_t i = starts[0]; i < end; i++) {
-      if (lists_[i] >= documents) {
-        return Corrupt("lists", header_.sections[kLists].offset, "ordinal %u of a block of %llu",
-                       lists_[i], static_cast<ull>(documents));
+    for (uint64_t document = first; document < end; document++) {
+      for (uint32_t i = starts_[document]; i < starts_[document + 1]; i++) {
+        const uint32_t at = next[code(i)]++;
+        if (lists_[at] == document - first) continue;
+        return Corrupt("lists", header_.sections[kLists].offset + at * sizeof(uint16_t),
+                       "%u found, expected %llu", lists_[at], static_cast<ull>(document - first));
       }
     }
   }
-  if (end == header_.code_count) return Status::Ok();
-  return Corrupt("list starts", offset, "they do not count the lists");
+  return Status::Ok();
 }
 
 }  // namespace maxsim

@@ -53,6 +53,8 @@ class CodesReader {
   Status Validate(const CodesExpectation& expected);
   Status VerifyAll() const;
   Status VerifyCodes() const;
+  template <typename Code>
+  Status VerifyOrder(const Code* codes) const;
   Status VerifyLists() const;
   Status Corrupt(const char* section, uint64_t offset, const char* format, ...) const
       MAXSIM_PRINTF(4, 5);

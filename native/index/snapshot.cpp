@@ -54,7 +54,8 @@ Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
       if (!status.ok()) return status;
     }
     if (known != nullptr && known->codes != nullptr && known->codes_file == spec.codes_file &&
-        known->codes->header().crc32c == spec.codes_crc32c) {
+        known->codes->header().crc32c == spec.codes_crc32c &&
+        known->codes->header().codebook_crc32c == search.crc32c) {
       segment.codes = known->codes;
     } else if (!spec.codes_file.empty()) {
       Status status = MappedFile::Open(directory + "/" + spec.codes_file, &codes[i], missing);
@@ -85,7 +86,8 @@ Status Snapshot::Open(const std::string& directory, const VectorFormat& format,
                                         {spec.documents, spec.codes_crc32c, spec.header_crc32c,
                                          search.crc32c, search.codebook->contents().centroid_count},
                                         &segment.codes);
-      if (status.ok() && options.verify == ReadOptions::Verify::kAtOpen) {
+      const bool at_open = options.verify == ReadOptions::Verify::kAtOpen;
+      if (status.ok() && (at_open || segment.codes->header().file_size <= options.verify_up_to)) {
         status = segment.codes->Verify();
       }
       if (!status.ok()) return status;

@@ -82,6 +82,7 @@ function printReport(report: VerifyReport): void {
 const REMEDIES: Readonly<Record<Problem['remedy'], string>> = {
   'flipped-bit': 'corrected',
   rewritten: 'made anew',
+  'left-out': 'left out',
   none: 'lost',
 };
 const SHOWN = 40;

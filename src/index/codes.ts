@@ -82,7 +82,7 @@ export async function writeCodes(
     const before = isOld ? manifest.search : undefined;
     const depths = measure === undefined ? (before?.depths ?? null) : await measure(staged);
     const cosine = before?.cosine ?? meanCosine(staged) ?? 0;
-    return { search: { ...search, cosine, depths }, codes, files, staged };
+    return { from: manifest, search: { ...search, cosine, depths }, codes, files, staged };
   } catch (error) {
     staged?.snapshot.close();
     await removeFiles(directory, files);

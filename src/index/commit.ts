@@ -43,6 +43,8 @@ export type Merge = {
 
 /** Codes of segments under one codebook, durable but for their names, and a generation that has them. */
 export type Coding = {
+  /** What they were made from. */
+  from: Manifest;
   search: StoredSearch;
   /** By the name of the segment. */
   codes: ReadonlyMap<string, NonNullable<SegmentEntry['codes']>>;
@@ -196,7 +198,7 @@ class Attempt {
     const merged = isSameSearch(from.manifest, this.manifest) ? merge.merged : bare;
     const nothing = { next: null, counts: [], obsolete: [] };
     // After a recode none of the sources is left, and the documents are stored anew.
-    if (JSON.stringify(from.manifest.codec) !== JSON.stringify(this.manifest.codec)) return nothing;
+    if (!isSameCodec(from.manifest, this.manifest)) return nothing;
     const file = `${merged.file}.${this.generation}.dead`;
     this.written.push(file);
     const count = await nativeAsync(() =>
@@ -218,9 +220,15 @@ class Attempt {
     return await this.publish([]);
   }
 
-  async adoptCodes({ search, codes, files, staged }: Coding): Promise<Committed> {
+  async adoptCodes({ from, search, codes, files, staged }: Coding): Promise<Committed> {
     this.written.push(...files);
     const { manifest } = this;
+    if (!isSameCodec(from, manifest) || !isSameSearch(from, manifest)) {
+      throw new MaxSimError(
+        'ABORTED',
+        'The index was stored in another codec while its search was built; build it again.',
+      );
+    }
     const renewed = manifest.search?.codebook.crc !== search.codebook.crc;
     const segments = manifest.segments.map(({ codes: before, ...entry }) => {
       const own = codes.get(entry.file) ?? (renewed ? undefined : before);
@@ -236,9 +244,13 @@ class Attempt {
     const { snapshot, manifest } = this.current;
     const { dim } = manifest;
     this.manifest = { ...manifest, generation: this.generation, codec };
-    // Depths were measured with scores of the codec before.
     const { search } = manifest;
-    if (search !== undefined) this.manifest.search = { ...search, depths: null };
+    if (search !== undefined && search.codebook.file === manifest.codec.codebook?.file) {
+      delete this.manifest.search; // its centroids go with the codec
+    } else if (search !== undefined) {
+      // Depths were measured with scores of the codec before.
+      this.manifest.search = { ...search, depths: null };
+    }
     this.codebook = null;
     let clippedComponents = 0;
     if (manifest.segments.length > 0) {
@@ -392,6 +404,10 @@ class Attempt {
     this.written.push(file);
     return file;
   }
+}
+
+function isSameCodec(a: Manifest, b: Manifest): boolean {
+  return JSON.stringify(a.codec) === JSON.stringify(b.codec);
 }
 
 function isSameSearch(a: Manifest, b: Manifest): boolean {

@@ -132,16 +132,19 @@ export class Compaction {
   }
 
   private async loop(): Promise<void> {
+    let isAborted = false;
     try {
       while (!this.stopped && this.asked === 0) {
         if ((await this.merge(planMerge)) === 'none' && !(await this.codeSegments())) break;
       }
       this.retryMs = FIRST_RETRY_MS;
     } catch (error) {
+      isAborted = error instanceof MaxSimError && error.code === 'ABORTED';
       this.fail(error);
     } finally {
       this.looping = false;
     }
+    if (isAborted) this.wake(); // what a change of codec has made needless may be due again
   }
 
   /** Commits go on: what could not be merged costs space and time, not data. */
@@ -172,7 +175,8 @@ export class Compaction {
       const bytes = bytesOfSegments(segments.map((place) => sizes[place] as (typeof sizes)[0]));
       const cancel = new (loadAddon().Cancel)();
       this.current = { cancel, bytes };
-      await requireSpace(directory, bytes);
+      const codeBytes = segments.map((place) => sizes[place]?.codes?.sizeBytes ?? 0);
+      await requireSpace(directory, bytes + codeBytes.reduce((sum, size) => sum + size, 0));
       file = segmentName(from.manifest.generation, 1);
       const path = join(directory, file);
       const summary = await nativeAsync(() =>

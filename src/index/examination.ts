@@ -14,7 +14,7 @@ import {
 import { bitsOf } from './codec.js';
 import { type Correction, correct, type Section } from './correction.js';
 import { filesOf, formatOf, isOurs } from './generation.js';
-import { MANIFEST_FILE, type Manifest, parseManifest } from './manifest.js';
+import { MANIFEST_FILE, type Manifest, parseManifest, type StoredSearch } from './manifest.js';
 import { type ExaminedTombstones, examineTombstones } from './tombstones.js';
 
 /** One range of a file that is not what was written. */
@@ -38,6 +38,8 @@ export type ExaminedIndex = {
   /** Null without one, and where it cannot be put right: then segments were not looked at. */
   codebook: NativeCodebook | null;
   segments: ExaminedSegment[];
+  /** The centroids of searches; null without any, and where they are damaged: they are derived. */
+  searchCodebook: NativeCodebook | null;
 };
 
 export type ExaminationProgress = {
@@ -68,6 +70,7 @@ export async function examineIndex(
     correctedCodebook: null,
     codebook: null,
     segments: [],
+    searchCodebook: null,
   };
   await examineManifest(path, found);
   const { manifest } = found;
@@ -87,6 +90,11 @@ export async function examineIndex(
     if (found.codebook === null) return found;
     advance(sizes[needed.indexOf(file)] as number);
   }
+  if (manifest.search !== undefined) {
+    const { file } = manifest.search.codebook;
+    await examineCentroids(path, manifest, found);
+    if (file !== manifest.codec.codebook?.file) advance(sizes[needed.indexOf(file)] as number);
+  }
   const format = formatOf(manifest, found.codebook);
   for (const entry of manifest.segments) {
     const key = `${entry.file} ${entry.headerCrc}`;
@@ -100,6 +108,11 @@ export async function examineIndex(
     advance(examination.sizeBytes);
     const tombstones = await examineDead(path, entry, found);
     if (entry.dead !== undefined) advance(sizes[needed.indexOf(entry.dead.file)] as number);
+    if (entry.codes !== undefined) {
+      const sizeBytes = sizes[needed.indexOf(entry.codes.file)] as number;
+      await examineCodes(path, entry, sizeBytes, found);
+      advance(sizeBytes);
+    }
     found.segments.push({ entry, examination, tombstones });
   }
   return found;
@@ -301,6 +314,77 @@ async function examineCodebook(
     problems.splice(0, Number.POSITIVE_INFINITY, problem(range, error.message));
   }
   report(found, file, bytes.length, problems);
+}
+
+/** What is derived is made anew rather than put right. */
+async function examineCentroids(
+  path: string,
+  { search, codec, dim }: Manifest,
+  found: ExaminedIndex,
+): Promise<void> {
+  const { file, crc } = (search as StoredSearch).codebook;
+  if (file === codec.codebook?.file) {
+    found.searchCodebook = found.codebook;
+    return;
+  }
+  const place = join(path, file);
+  const bytes = await read(place);
+  const problems = await derived(bytes, 'centroids', async (stored) => {
+    const codebook = await nativeAsync(() => loadAddon().parseCodebook(place, stored));
+    if (codebook.crc !== crc || codebook.dim !== dim) {
+      throw new MaxSimError(
+        'CORRUPT_INDEX',
+        `${place}: centroids of dim ${codebook.dim} and checksum ${codebook.crc}, which the manifest does not say.`,
+      );
+    }
+    found.searchCodebook = codebook;
+  });
+  report(found, file, bytes?.length ?? 0, problems);
+}
+
+async function examineCodes(
+  path: string,
+  entry: SegmentEntry,
+  sizeBytes: number,
+  found: ExaminedIndex,
+): Promise<void> {
+  const { file } = entry.codes as { file: string };
+  const codebook = found.searchCodebook;
+  const place = join(path, file);
+  const problems = await derived(sizeBytes === 0 ? null : sizeBytes, 'codes', async () => {
+    // Without centroids they are of no use, which is said of the centroids.
+    if (codebook !== null) {
+      await nativeAsync(() => loadAddon().examineCodes(place, entry, codebook));
+    }
+  });
+  report(found, file, sizeBytes, problems);
+}
+
+/** What an examination of something derived has to say; `stored` is null where there is no file. */
+async function derived<T extends Buffer | number>(
+  stored: T | null,
+  section: string,
+  examine: (stored: T) => Promise<void>,
+): Promise<SegmentProblem[]> {
+  if (stored === null) {
+    return [problem(MISSING, 'the file is not there, but the manifest lists it', 'left-out')];
+  }
+  try {
+    await examine(stored);
+    return [];
+  } catch (error) {
+    if (!(error instanceof MaxSimError)) throw error;
+    if (error.code !== 'CORRUPT_INDEX' && error.code !== 'UNSUPPORTED_FORMAT') throw error;
+    const size = typeof stored === 'number' ? stored : stored.length;
+    // "<file>: corrupt <section> at byte <offset>: <what>."
+    const [, where, offset, what] =
+      /: corrupt ([a-z ]+) at byte (\d+): (.*)\.$/s.exec(error.message) ?? [];
+    const range =
+      where === undefined
+        ? { section, offset: 0, size }
+        : { section: where, offset: Number(offset), size: Math.max(size - Number(offset), 0) };
+    return [problem(range, what ?? error.message, 'left-out')];
+  }
 }
 
 async function examineDead(

@@ -272,6 +272,9 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
     const found = object('search.codebook', search['codebook']);
     exact(found, 'search.codebook.', ['file', 'crc']);
     const own = stored.codebook?.file === found['file'];
+    if (own && stored.codebook?.crc !== found['crc']) {
+      fail('search.codebook.crc', `${stored.codebook?.crc}, as of the codec`, found['crc']);
+    }
     const { cosine, depths } = search;
     if (typeof cosine !== 'number' || !(cosine >= -1 && cosine <= 1)) {
       fail('search.cosine', 'a number from -1 to 1', cosine);

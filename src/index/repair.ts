@@ -291,11 +291,20 @@ class Repair {
       );
       codec = { ...codec, codebook: { ...codec.codebook, file } };
     }
+    const search = this.searchWith(codec);
+    const damaged = new Set(found.files.flatMap(({ file, whole }) => (whole ? [] : [file])));
     const format = formatOf(this.manifest, found.codebook);
     const segments: SegmentEntry[] = [];
     for (const { segment, dead, kept, rewrite, bury } of plans) {
       this.check();
-      const { entry } = segment;
+      const { codes, ...bare } = segment.entry;
+      // A document that was dead when they were made, and is not any more, has none.
+      const isCoded =
+        codes !== undefined &&
+        search !== undefined &&
+        !damaged.has(codes.file) &&
+        segment.tombstones.dead !== null;
+      const entry = isCoded ? { ...bare, codes } : bare;
       if (kept === 0) continue;
       if (rewrite) {
         const fields = segment.examination.hasFields
@@ -323,7 +332,14 @@ class Repair {
         segments.push(entry);
       }
     }
-    const manifest = { ...this.manifest, generation: this.generation, codec, segments };
+    const { search: _, ...others } = this.manifest;
+    const manifest = {
+      ...others,
+      generation: this.generation,
+      codec,
+      segments,
+      ...(search === undefined ? {} : { search }),
+    };
     const { snapshot } = await openGeneration(path, manifest, null, { verify: 'at-open' });
     const { documentCount } = snapshot;
     snapshot.close();
@@ -334,6 +350,14 @@ class Repair {
       );
     }
     return manifest;
+  }
+
+  /** What searches have when the codec is stored so: nothing without centroids. */
+  private searchWith({ codebook }: Manifest['codec']): Manifest['search'] {
+    const { search, codec } = this.manifest;
+    if (search === undefined || this.found.searchCodebook === null) return undefined;
+    const isOfCodec = search.codebook.file === codec.codebook?.file;
+    return isOfCodec && codebook != null ? { ...search, codebook } : search;
   }
 
   private newFile(file: string): string {

@@ -42,6 +42,8 @@ export type SearchStats = {
   trainedTokens: number;
   /** Tokens of segments that have codes; the documents of others are scored whole. */
   codedTokens: number;
+  /** Tokens of the others. */
+  uncodedTokens: number;
   /** Segments with codes, and with inverted lists. */
   codedSegments: number;
   listedSegments: number;
@@ -50,12 +52,14 @@ export type SearchStats = {
   /** Mean cosine of tokens with their centroids: when these were new, and of all that is coded now. */
   cosineWhenNew: number;
   cosine: number;
+  /** By which share what is left between a token and its centroid has grown since. */
+  drift: number;
   /** Why new centroids would serve better, in words; null while they would not. */
   advice: string | null;
 };
 
-/** How far the centroids may fall behind: what is left between a token and its centroid, more by a fifth. */
-const DRIFT = 1.2;
+/** How far the centroids may fall behind. */
+const DRIFT = 0.15;
 /** Four times the tokens call for twice the centroids, and depths go on growing with the documents. */
 const GROWTH = 4;
 
@@ -66,9 +70,13 @@ function searchStatsOf({ manifest, snapshot, searchCodebook }: Generation): Sear
   const codedTokens = coded.reduce((sum, { tokens }) => sum + tokens, 0);
   const cosines = coded.reduce((sum, { cosineSum }) => sum + cosineSum, 0);
   const cosine = codedTokens === 0 ? search.cosine : cosines / codedTokens;
+  const uncodedTokens = snapshot
+    .segments()
+    .reduce((sum, { codes, tokens }) => sum + (codes === undefined ? tokens : 0), 0);
+  const drift = search.cosine < 1 ? (1 - cosine) / (1 - search.cosine) - 1 : 0;
   const { depths } = search;
   const advice =
-    1 - cosine > DRIFT * (1 - search.cosine)
+    drift > DRIFT
       ? `The documents have moved away from the centroids: their mean cosine is ${cosine.toFixed(3)}, was ${search.cosine.toFixed(3)}.`
       : depths !== null && snapshot.documentCount > GROWTH * depths.documents
         ? 'The index has more than four times the documents that it was measured with.'
@@ -77,11 +85,13 @@ function searchStatsOf({ manifest, snapshot, searchCodebook }: Generation): Sear
     centroids: searchCodebook.centroidCount,
     trainedTokens: searchCodebook.trainedTokens,
     codedTokens,
+    uncodedTokens,
     codedSegments: coded.length,
     listedSegments: coded.filter(({ lists }) => lists).length,
     measured: depths === null ? null : { documents: depths.documents, queries: depths.queries },
     cosineWhenNew: search.cosine,
     cosine,
+    drift,
     advice,
   };
 }

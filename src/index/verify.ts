@@ -141,8 +141,9 @@ export async function findRepeats(
       examination.problems.length === 0 && tombstones.problems.length === 0,
   );
   if (manifest === null || whole.length < 2 || correctedCodebook !== null) return repeats;
-  const entries = whole.map(({ entry }) => entry);
-  const { snapshot } = await openGeneration(path, { ...manifest, segments: entries }, null);
+  const entries = whole.map(({ entry: { codes: _, ...entry } }) => entry);
+  const { search: _, ...others } = manifest;
+  const { snapshot } = await openGeneration(path, { ...others, segments: entries }, null);
   try {
     for (const [segment, ordinals] of await repeatsOf(snapshot, check)) {
       repeats.set((entries[segment] as SegmentEntry).file, Uint32Array.from(ordinals));

@@ -114,10 +114,10 @@ export type SegmentProblem = {
   size: number;
   message: string;
   /**
-   * What puts it right: the bit that the checksum names, being written anew from what is whole, or
-   * nothing, and what it held is lost.
+   * What puts it right: the bit that the checksum names, being written anew from what is whole, being
+   * left out because it can be derived again at any time, or nothing, and what it held is lost.
    */
-  remedy: 'flipped-bit' | 'rewritten' | 'none';
+  remedy: 'flipped-bit' | 'rewritten' | 'left-out' | 'none';
   /** How many documents it touches, and the known ids of the first of them. */
   documents: number;
   ids: string[];
@@ -409,6 +409,8 @@ export interface Addon {
     fields?: { documents: number; columns: readonly FieldColumn[] },
     limits?: TaskLimits,
   ): Promise<SegmentSummary>;
+  /** Rejects unless every byte of a segment's codes is what was written under that codebook. */
+  examineCodes(path: string, segment: SegmentEntry, codebook: NativeCodebook): Promise<void>;
   /** Resolves with how many documents are dead. */
   writeTombstones(path: string, documentCount: number, dead: Uint32Array): Promise<number>;
   /**

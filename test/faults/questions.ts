@@ -1,12 +1,18 @@
 /** Everything that can be asked of a small index, and the right answers, taken while it was whole. */
 import type { DocumentView } from '../../dist/index/document-view.js';
+import { Index } from '../../dist/index/store.js';
 import type { StoredDocument } from '../../dist/types.js';
 import { QUERY, sameVectors } from './documents.js';
 
 export type Known = {
   documents: ReadonlyMap<string, { stored: StoredDocument; vectors: Float32Array; score: number }>;
   found: readonly { id: string; score: number }[];
+  /** Whether documents can be searched by codes. */
+  isCoded: boolean;
 };
+
+/** Of every document, whatever its estimate. */
+const BY_CODES = { method: 'scan', depth: 1_000_000 } as const;
 
 export async function knownOf(index: DocumentView): Promise<Known> {
   const documents = new Map();
@@ -15,7 +21,9 @@ export async function knownOf(index: DocumentView): Promise<Known> {
     const score = index.score(QUERY, [id]).scores[0] as number;
     documents.set(id, { stored, vectors: index.vectors(id), score });
   }
-  return { documents, found: (await index.search(QUERY, { topK: documents.size })).hits };
+  const { hits } = await index.search(QUERY, { topK: documents.size });
+  const isCoded = index instanceof Index && index.stats().search !== null;
+  return { documents, found: hits, isCoded };
 }
 
 /** Holds for the documents of which the id begins with `e`: all have version 1. */
@@ -28,7 +36,7 @@ export type Question = {
 };
 
 /** Each asks for one thing, so that damage to one document does not hide another. */
-export function* questions({ documents, found }: Known): Generator<Question> {
+export function* questions({ documents, found, isCoded }: Known): Generator<Question> {
   const ids = [...documents.keys()];
   yield {
     question: 'the number of documents',
@@ -71,6 +79,15 @@ export function* questions({ documents, found }: Known): Generator<Question> {
       JSON.stringify((answer as typeof found).filter(({ id }) => id !== 'new')) ===
       JSON.stringify(found),
   };
+  if (isCoded) {
+    yield {
+      question: 'search by codes',
+      ask: async (index) => (await index.search(QUERY, { topK: ids.length + 1, ...BY_CODES })).hits,
+      same: (answer) =>
+        JSON.stringify((answer as typeof found).filter(({ id }) => id !== 'new')) ===
+        JSON.stringify(found),
+    };
+  }
   yield {
     question: 'documents',
     ask: async (index) => {

@@ -18,7 +18,19 @@ export type Sample = {
   regions: Region[];
 };
 
-/** Two segments of the older generation, one of them with tombstones, and one of the newest. */
+/** 4,096 tokens or more, which is what centroids are learned from. */
+const LONG = 6;
+/** How many documents are there, and have codes, when the centroids of searches are learned. */
+const CODED: Readonly<Record<SampleCodec, readonly string[]>> = {
+  int8: range('long', LONG),
+  r4: range('long', LONG),
+  f32: [],
+};
+
+/**
+ * Two segments of the older generation, one of them with tombstones, and one of the newest. In int8 and
+ * r4 the first has codes, under centroids of their own and of the codec.
+ */
 export async function makeSample(codec: SampleCodec): Promise<Sample> {
   const directory = join(scratch('memory'), 'index');
   const index = await Index.open(directory, {
@@ -27,8 +39,10 @@ export async function makeSample(codec: SampleCodec): Promise<Sample> {
     fields: FIELDS,
   });
   const add = (ids: readonly string[]) => index.add(ids.map((id) => documentOf(id, 1)));
-  await add(['a', 'b', 'c', 'd', ...(codec === 'r4' ? range('long', 6) : [])]);
+  await add(['a', 'b', 'c', 'd', ...CODED[codec]]);
   if (codec === 'r4') await index.recode({ name: 'r4', centroids: 16 });
+  if (codec === 'r4') await index.buildSearch({ lists: true });
+  if (codec === 'int8') await index.buildSearch({ centroids: 16 });
   await add(range('e', 12));
   await index.delete(['b', 'e3']);
   const olderManifest = readFileSync(join(directory, 'manifest.json'));
@@ -59,6 +73,14 @@ function regionsOf(file: string, bytes: Buffer): Region[] {
       cuts.push([`section ${i + 1}`, begin], [`padding after section ${i + 1}`, end]);
     }
     cuts.push(['second header', bytes.length - 256]);
+  } else if (magic === 'MAXSIMCO') {
+    cuts[0] = ['header', 0];
+    for (let i = 0; i < 5; i++) {
+      const at = 80 + i * 24;
+      const begin = Number(bytes.readBigUInt64LE(at));
+      const end = begin + Number(bytes.readBigUInt64LE(at + 8));
+      cuts.push([`section ${i + 1}`, begin], [`padding after section ${i + 1}`, end]);
+    }
   } else if (magic === 'MAXSIMDD') {
     cuts.push(['bitmap', 64]);
   } else if (magic === 'MAXSIMCB') {
