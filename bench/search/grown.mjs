@@ -43,7 +43,9 @@ export async function grownIndex({ tokens, codec, centroids, say = () => {} }) {
     await index.add(added);
     built.addSeconds += (performance.now() - started) / 1000;
     await writeFile(note, JSON.stringify(built));
-    say(`${name}: ${index.documentCount} of ${documents} documents, ${built.addSeconds.toFixed(0)} s`);
+    say(
+      `${name}: ${index.documentCount} of ${documents} documents, ${built.addSeconds.toFixed(0)} s`,
+    );
   }
   if (index.stats().segments.length > 1 || index.stats().segments[0]?.codes === undefined) {
     const started = performance.now();

@@ -29,7 +29,8 @@ function directions(rows, length, next) {
       squares += value * value;
     }
     const factor = length / Math.sqrt(squares);
-    for (let d = row * DIM; d < (row + 1) * DIM; d++) values[d] = /** @type {number} */ (values[d]) * factor;
+    for (let d = row * DIM; d < (row + 1) * DIM; d++)
+      values[d] = /** @type {number} */ (values[d]) * factor;
   }
   return values;
 }
@@ -53,9 +54,11 @@ export class Mixture {
     }
     for (let m = 0; m < MEANINGS; m++) {
       let squares = 0;
-      for (let d = m * DIM; d < (m + 1) * DIM; d++) squares += /** @type {number} */ (meanings[d]) ** 2;
+      for (let d = m * DIM; d < (m + 1) * DIM; d++)
+        squares += /** @type {number} */ (meanings[d]) ** 2;
       const factor = 1 / Math.sqrt(squares);
-      for (let d = m * DIM; d < (m + 1) * DIM; d++) meanings[d] = /** @type {number} */ (meanings[d]) * factor;
+      for (let d = m * DIM; d < (m + 1) * DIM; d++)
+        meanings[d] = /** @type {number} */ (meanings[d]) * factor;
     }
     this.meanings = meanings;
     this.shifts = directions(NOISE, SHIFT, next);

@@ -57,9 +57,14 @@ export async function tokenStates({ model, name, documents, queries, say = () =>
     for (const [i, states] of [hidden, hiddenQueries].entries()) {
       const file = /** @type {string} */ (files[i]);
       const aside = await open(`${file}.tmp`, 'w');
-      await aside.writeFile(Uint32Array.of(states.counts.length));
-      await aside.writeFile(states.counts);
-      await aside.writeFile(project(states, projection));
+      const parts = [
+        Uint32Array.of(states.counts.length),
+        states.counts,
+        project(states, projection),
+      ];
+      for (const { buffer, byteOffset, byteLength } of parts) {
+        await aside.writeFile(new Uint8Array(buffer, byteOffset, byteLength));
+      }
       await aside.close();
       await rename(`${file}.tmp`, file);
     }
@@ -164,10 +169,13 @@ function projectionOf({ vectors, width }) {
     }
   }
   for (let a = 0; a < width; a++) {
-    for (let b = 0; b < a; b++) moment[a * width + b] = /** @type {number} */ (moment[b * width + a]);
+    for (let b = 0; b < a; b++)
+      moment[a * width + b] = /** @type {number} */ (moment[b * width + a]);
   }
+  /** @type {Float64Array} */
   let basis = gaussians(DIM, width, next);
-  for (let round = 0; round < 60; round++) basis = orthonormal(times(basis, DIM, moment, width), DIM);
+  for (let round = 0; round < 60; round++)
+    basis = orthonormal(times(basis, DIM, moment, width), DIM);
   const rotation = orthonormal(gaussians(DIM, DIM, next), DIM);
   // basis is [128][width]; projection[w][d] = sum over k of basis[k][w] * rotation[k][d].
   const projection = new Float32Array(width * DIM);
@@ -175,7 +183,9 @@ function projectionOf({ vectors, width }) {
     for (let d = 0; d < DIM; d++) {
       let sum = 0;
       for (let k = 0; k < DIM; k++) {
-        sum += /** @type {number} */ (basis[k * width + w]) * /** @type {number} */ (rotation[k * DIM + d]);
+        sum +=
+          /** @type {number} */ (basis[k * width + w]) *
+          /** @type {number} */ (rotation[k * DIM + d]);
       }
       projection[w * DIM + d] = sum;
     }
