@@ -53,7 +53,7 @@ export async function grownIndex({ tokens, codec, centroids, say = () => {} }) {
     await index.compact();
     say(`${name}: codes and depths`);
     await index.buildSearch({
-      queries: Array.from({ length: 64 }, (_, i) => mixture.query(100_000 + i)),
+      queries: Array.from({ length: 128 }, (_, i) => mixture.query(100_000 + i)),
       ...(codec === 'int8' ? { centroids } : {}),
     });
     built.searchSeconds += (performance.now() - started) / 1000;

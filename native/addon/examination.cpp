@@ -260,7 +260,7 @@ Napi::Value ExamineCodes(const Napi::CallbackInfo& info) {
         std::shared_ptr<const CodesReader> reader;
         Status status = MappedFile::Open(job->path, &file);
         if (status.ok()) status = CodesReader::Open(std::move(file), job->expected, &reader);
-        return status.ok() ? reader->Verify() : status;
+        return status.ok() ? reader->VerifyWhole() : status;
       },
       [](Napi::Env e) { return e.Undefined(); });
 }

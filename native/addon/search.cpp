@@ -43,15 +43,16 @@ bool ToFlag(const Napi::Value& value, const char* name, bool* flag) {
   return false;
 }
 
-// Float64Array: documents, then k, depth and margin again and again; empty where nothing was
-// measured.
+// Float64Array: documents, 1 if queries were measured that were really asked, then k, depth and
+// margin again and again; empty where nothing was measured.
 bool ToCurve(const Napi::Value& value, const char* name, SearchCurve* curve) {
   std::span<const double> numbers;
   if (!ToDoubles(value, name, &numbers)) return false;
   if (numbers.empty()) return true;
-  bool valid = numbers.size() % 3 == 1 && numbers[0] >= 1 && numbers[0] <= kMaxUint32;
+  bool valid = numbers.size() % 3 == 2 && numbers[0] >= 1 && numbers[0] <= kMaxUint32;
+  curve->asked = numbers.size() > 1 && numbers[1] == 1;
   curve->documents = numbers[0];
-  for (size_t i = 1; i + 2 < numbers.size() && valid; i += 3) {
+  for (size_t i = 2; i + 2 < numbers.size() && valid; i += 3) {
     valid = numbers[i] >= 1 && numbers[i] <= kMaxUint32 && numbers[i + 1] >= 1 &&
             numbers[i + 1] <= kMaxUint32 && !std::isnan(numbers[i + 2]) &&
             (curve->points.empty() || numbers[i] > curve->points.back().k);
@@ -59,10 +60,11 @@ bool ToCurve(const Napi::Value& value, const char* name, SearchCurve* curve) {
   }
   if (valid) return true;
   Throw(value.Env(),
-        Status::Error("INVALID_ARGUMENT",
-                      "%s must hold a number of documents, then numbers k, ascending, with their "
-                      "depths and margins.",
-                      name));
+        Status::Error(
+            "INVALID_ARGUMENT",
+            "%s must hold a number of documents, 1 or 0, then numbers k, ascending, with their "
+            "depths and margins.",
+            name));
   return false;
 }
 

@@ -10,6 +10,14 @@ namespace {
 constexpr uint32_t kPiece = 4096;      // documents between two looks at the clock
 constexpr size_t kSampledRows = 4096;  // of the table, to guess how large the largest bytes are
 constexpr uint32_t kTokenBits = 11;    // of a sum: the query token that it was added to last
+constexpr uint32_t kTokenMask = (1u << kTokenBits) - 1;
+
+// A hint, no more.
+void Prefetch([[maybe_unused]] const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address);
+#endif
+}
 
 }  // namespace
 
@@ -175,20 +183,20 @@ void CandidateSearch::AddBlock(const ListPiece& piece, TopCandidates* top) const
   const CodesReader& codes = *segment.codes;
   const uint32_t first = piece.block * kListBlock;
   const uint32_t count = std::min(kListBlock, segment.reader->document_count() - first);
-  std::vector<uint32_t> sums(count, 0);
+  std::vector<uint32_t> sums(kListBlock, 0);
   for (size_t t = 0; t < probes_.size(); t++) {
     const Probes& token = probes_[t];
     const auto mark = static_cast<uint32_t>(t + 1);
     for (size_t p = 0; p < token.centroids.size(); p++) {
       if (p + 2 < token.centroids.size()) {
-        __builtin_prefetch(codes.List(piece.block, token.centroids[p + 2]).data());
+        Prefetch(codes.List(piece.block, token.centroids[p + 2]).data());
       }
       // The nearest centroid comes first, so it is the one that counts.
       const uint32_t worth = token.worth[p] << kTokenBits;
       for (const uint16_t ordinal : codes.List(piece.block, token.centroids[p])) {
-        uint32_t& sum = sums[ordinal];
-        if ((sum & ((1u << kTokenBits) - 1)) == mark) continue;
-        sum = ((sum >> kTokenBits << kTokenBits) + worth) | mark;
+        // Without a branch, which nobody could foresee.
+        const uint32_t sum = sums[ordinal], bare = sum & ~kTokenMask;
+        sums[ordinal] = (sum & kTokenMask) == mark ? sum : (bare + worth) | mark;
       }
     }
   }

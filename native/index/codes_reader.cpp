@@ -117,7 +117,27 @@ Status CodesReader::VerifyAll() const {
     }
   }
   const Status status = VerifyCodes();
+  return status.ok() ? VerifyListStarts() : status;
+}
+
+Status CodesReader::VerifyWhole() const {
+  const Status status = Verify();
   return status.ok() ? VerifyLists() : status;
+}
+
+// So that no list leaves the section. Ordinals of 16 bits stay within a block of sums as they are.
+Status CodesReader::VerifyListStarts() const {
+  const size_t count = header_.list_blocks * (size_t{header_.centroid_count} + 1);
+  uint32_t before = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (list_starts_[i] < before || list_starts_[i] > header_.code_count) {
+      return Corrupt("list starts", header_.sections[kListStarts].offset + i * sizeof(uint32_t),
+                     "%u found, expected %u to %llu", list_starts_[i], before,
+                     static_cast<ull>(header_.code_count));
+    }
+    before = list_starts_[i];
+  }
+  return Status::Ok();
 }
 
 // What a checksum vouches for was written so; that it can be used without harm is proven anyway.

@@ -85,8 +85,8 @@ Costs Measure() {
   costs.posting_ns = Nanoseconds([&] {
                        mark++;
                        for (const uint16_t ordinal : ordinals) {
-                         uint32_t& sum = block[ordinal];
-                         if ((sum & 7) != mark) sum = ((sum >> 3 << 3) + 64) | mark;
+                         const uint32_t sum = block[ordinal];
+                         block[ordinal] = (sum & 7) == mark ? sum : ((sum & ~7u) + 64) | mark;
                        }
                      }) /
                      static_cast<double>(ordinals.size());

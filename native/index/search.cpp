@@ -23,6 +23,7 @@ constexpr double kWorthwhile = 0.05;
 // Where the margin says when to stop, that many times the depth is at hand: a query may need more
 // than most.
 constexpr size_t kRoom = 4;
+constexpr size_t kFewest = 64;
 constexpr size_t kBatch = 32;  // candidates that a thread scores between two looks at the margin
 
 // Centroids per query token: enough that what a document is found by is among them. A larger
@@ -258,6 +259,7 @@ class Searching {
     margin_ = margin * lengths;
     unit_ = table.unit();
     const size_t depth = DepthOf(curve);
+    least_ = curve.asked ? std::max(kFewest, 4 * options_.rank.k) : depth;
     TopCandidates top(std::max<size_t>(1, std::isfinite(margin) ? kRoom * depth : depth));
     if (method == SearchMethod::kLists) {
       status = search.Lists(std::max<size_t>(1, kRoom * depth), &top, &report_.codes);
@@ -425,7 +427,9 @@ class Searching {
     std::vector<uint32_t> batch;
     for (size_t size = std::max(k, kBatch); !candidates_.empty(); size = kBatch * width) {
       const double best = static_cast<double>(candidates_.front().score) * unit_;
-      if (best < static_cast<double>(slice->threshold()) - margin_) break;
+      if (report_.depth >= least_ && best < static_cast<double>(slice->threshold()) - margin_) {
+        break;
+      }
       batch.clear();
       while (batch.size() < size && !candidates_.empty()) {
         std::pop_heap(candidates_.begin(), candidates_.end(), worse);
@@ -516,6 +520,7 @@ class Searching {
   std::vector<TopCandidates::Candidate> candidates_;
   double unit_ = 1;  // of their scores
   double margin_ = std::numeric_limits<double>::infinity();
+  size_t least_ = 0;  // candidates that are scored whatever the margin says
   const std::vector<uint32_t>* matching_ = nullptr;
   EncodedTokens bounds_;
   uint64_t coded_ = 0;  // live documents with codes

@@ -36,6 +36,9 @@ struct SearchCurve {
   };
   std::vector<Point> points;  // by k, ascending
   double documents = 0;
+  // Whether queries were measured that were really asked. Else the margin alone is no reason to
+  // stop: ranks carry over from made-up queries to real ones, gaps between scores less well.
+  bool asked = false;
 
   // For k of `matching` documents, which are part of `all`. Those in question are the best ones of
   // a part, so k of them reach as deep as k / share of all do. Between points a power of k, and

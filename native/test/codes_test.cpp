@@ -31,7 +31,7 @@ Status OpenCodes(const std::string& path, const CodesExpectation& expected,
   std::unique_ptr<MappedFile> file;
   Status status = MappedFile::Open(path, &file);
   if (status.ok()) status = CodesReader::Open(std::move(file), expected, reader);
-  return status.ok() ? (*reader)->Verify() : status;
+  return status.ok() ? (*reader)->VerifyWhole() : status;
 }
 
 CodesExpectation ExpectCodes(const Snapshot::Segment& segment, const Codebook& codebook,

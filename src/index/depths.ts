@@ -100,6 +100,7 @@ export async function measureDepths(
   return {
     documents,
     queries: done,
+    asked: queries.every(({ without }) => without === null),
     ks,
     recalls: [...RECALLS],
     scan: curveOf(known.scan, ks, documents),
@@ -234,9 +235,9 @@ function leastProven(
   return least;
 }
 
-/** For one recall: the documents measured among, then k, depth and margin again and again. */
+/** For one recall, as NativeSearchOptions has it. */
 export function curveFor(
-  { documents, ks, recalls }: StoredDepths,
+  { documents, asked, ks, recalls }: StoredDepths,
   { depths, margins }: StoredCurve,
   recall: number,
 ): Float64Array {
@@ -250,7 +251,7 @@ export function curveFor(
     above === below ? 1 : (Math.log(1 - recall) - missed(below)) / (missed(above) - missed(below));
   // Beyond the last one nothing was measured: as much deeper as less may be missed.
   const beyond = next < 0 ? (1 - (recalls[last] as number)) / (1 - recall) : 1;
-  const curve = [documents];
+  const curve = [documents, asked ? 1 : 0];
   for (const [i, k] of ks.entries()) {
     const [from, to] = [depths[below]?.[i] as number, depths[above]?.[i] as number];
     // The power of a whole number need not come back whole.

@@ -54,6 +54,8 @@ export type StoredSearch = {
 export type StoredDepths = {
   documents: number;
   queries: number;
+  /** Whether they are queries that were really asked, and not made of documents. */
+  asked: boolean;
   ks: number[];
   recalls: number[];
   scan: StoredCurve;
@@ -294,7 +296,7 @@ function checkManifest(value: Record<string, unknown>, path: string): Manifest {
 
 function areDepths(value: unknown): value is StoredDepths {
   if (!isObject(value)) return false;
-  const { documents, queries, ks, recalls, scan, lists, ...others } = value;
+  const { documents, queries, asked, ks, recalls, scan, lists, ...others } = value;
   const isCount = (count: unknown): count is number =>
     typeof count === 'number' && Number.isInteger(count) && count >= 1 && count <= 0xffffffff;
   const isAscending = (list: unknown, valid: (one: unknown) => boolean): list is number[] =>
@@ -303,6 +305,7 @@ function areDepths(value: unknown): value is StoredDepths {
     list.every((one, i) => valid(one) && (i === 0 || one > list[i - 1]));
   const isShare = (one: unknown): boolean => typeof one === 'number' && one > 0 && one < 1;
   if (!isCount(documents) || !isCount(queries) || Object.keys(others).length > 0) return false;
+  if (typeof asked !== 'boolean') return false;
   if (!isAscending(ks, isCount) || !isAscending(recalls, isShare)) return false;
   const isTable = (table: unknown, valid: (one: unknown) => boolean): boolean =>
     Array.isArray(table) &&

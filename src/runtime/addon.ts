@@ -164,7 +164,10 @@ export type SegmentStats = {
   };
 };
 
-/** `depth` of 0: by the curves: documents, then k, depth and margin again and again; or empty. */
+/**
+ * `depth` of 0: by the curves: documents, 1 if queries were measured that were really asked, then k, depth
+ * and margin again and again; or empty.
+ */
 export type NativeSearchOptions = {
   k: number;
   earlyExit: boolean;

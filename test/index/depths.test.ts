@@ -140,6 +140,7 @@ describe('a depth', () => {
     const depths = {
       documents: 5000,
       queries: 64,
+      asked: true,
       ks: [1, 10],
       recalls: [0.9, 0.99],
       scan: {
@@ -156,14 +157,14 @@ describe('a depth', () => {
     };
     const at = (recall: number): number[] => [...curveFor(depths, depths.scan, recall)];
     const all = Number.POSITIVE_INFINITY;
-    expect(at(0.9)).toEqual([5000, 1, 10, 0.01, 10, 100, all]);
-    expect(at(0.99)).toEqual([5000, 1, 40, 0.03, 10, 400, 0.5]);
+    expect(at(0.9)).toEqual([5000, 1, 1, 10, 0.01, 10, 100, all]);
+    expect(at(0.99)).toEqual([5000, 1, 1, 40, 0.03, 10, 400, 0.5]);
     // A tenth of .1 missed is as far from it as from .01.
     const between = at(1 - Math.sqrt(0.1 * 0.01));
-    expect(between[2]).toBe(20);
-    expect(between[3]).toBeCloseTo(0.02);
-    expect(between[5]).toBe(200);
-    expect(at(0.999)[5]).toBeGreaterThan(400);
-    expect(at(0.999)[6]).toBe(all);
+    expect(between[3]).toBe(20);
+    expect(between[4]).toBeCloseTo(0.02);
+    expect(between[6]).toBe(200);
+    expect(at(0.999)[6]).toBeGreaterThan(400);
+    expect(at(0.999)[7]).toBe(all);
   });
 });
