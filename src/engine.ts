@@ -280,7 +280,8 @@ export class Engine {
     if (this.index.hasTenants || this.index.documentCount === 0) return [];
     const random = seededRandom(seed);
     return this.index.sample(SAMPLED_QUERIES, seed).flatMap((document) => {
-      const text = pseudoQuery(document, random);
+      // No titles: documents are easier to find by them than by what is asked.
+      const text = pseudoQuery({ text: document.text, payload: null }, random);
       return text === null ? [] : [{ text, id: document.id }];
     });
   }

@@ -147,7 +147,7 @@ export type SearchPlan = {
   certified: boolean;
   /** Documents that were asked about: all, or those that match. */
   documents: number;
-  /** Candidates that were to be scored. */
+  /** Candidates that were scored. */
   depth: number;
   /** Centroids of documents that were looked up, and documents of centroids that were added up. */
   codes: number;

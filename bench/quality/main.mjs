@@ -1,6 +1,6 @@
 // `npm run bench:quality [-- --data <folder>] [-- --collections a,b] [-- --json]`: nDCG@10 over whole
 // collections, exhaustive search, codec by codec (--codecs, f32 is what the others are compared with),
-// beside BM25. Vectors are cached (vectors.mjs).
+// beside BM25; with --search, of searches at their defaults too, compared with exhaustive ones. Vectors are cached (vectors.mjs).
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,6 +11,8 @@ import { meanInterval } from '../../dist/evaluate/bootstrap.js';
 import { passageText, readCollection } from '../../dist/evaluate/collection.js';
 import { ndcg, trecOrder } from '../../dist/evaluate/measures.js';
 import { CODECS, Index } from '../../dist/maxsim.js';
+import { pseudoQuery } from '../../dist/pseudo-queries.js';
+import { drawSome, seededRandom } from '../../dist/random.js';
 import { Bm25 } from '../../dist/retrieve/bm25.js';
 import { WorkerPool } from '../../dist/runtime/pool.js';
 import { machine, quantile } from '../stats.mjs';
@@ -21,6 +23,7 @@ const { values: options } = parseArgs({
     data: { type: 'string', default: '../shared/data' },
     collections: { type: 'string', default: 'scifact,trecqa-test,cacm,cranfield' },
     codecs: { type: 'string', default: 'f32,int8,r4,r2,r1' },
+    search: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -107,20 +110,33 @@ async function measure(name) {
       bytes[codec] = (stats.sizeBytes - stats.bytes.records) / stats.tokens;
       systems[codec] = await evaluate(async (i) => {
         const query = /** @type {Float32Array} */ (queryVectors[i]);
-        return (await index.search(query, { topK: TOP })).hits;
+        return (await index.search(query, { topK: TOP, method: 'exhaustive' })).hits;
       });
+      if (options.search) {
+        const asked = sentencesOf(corpus);
+        const encoded = await encoder.encodeQueries(asked.map(({ text }) => text));
+        await index.buildSearch({
+          queries: encoded.map((text) => text.vectors),
+          queryDocuments: asked.map(({ id }) => id),
+        });
+        systems[`${codec} searched`] = await evaluate(async (i) => {
+          const query = /** @type {Float32Array} */ (queryVectors[i]);
+          return (await index.search(query, { topK: 10 })).hits;
+        });
+      }
       await index.close();
       await rm(join(directory, codec), { recursive: true, force: true });
     }
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
-  const f32 = systems['f32'];
   const figures = Object.entries(systems).map(([system, { ndcg10, perQuery, p50Ms, top }]) => {
-    if (f32 === undefined || bytes[system] === undefined) return { system, ndcg10, p50Ms };
-    const losses = perQuery.map((value, i) => f32.perQuery[i] - value);
+    // Codecs are compared with f32, searches with an exhaustive one of their codec.
+    const before = systems[system.endsWith(' searched') ? system.split(' ', 1)[0] : 'f32'];
+    if (before === undefined || system === 'bm25') return { system, ndcg10, p50Ms };
+    const losses = perQuery.map((value, i) => before.perQuery[i] - value);
     const overlaps = top.map(
-      (ids, i) => ids.filter((id) => f32.top[i].includes(id)).length / Math.max(1, ids.length),
+      (ids, i) => ids.filter((id) => before.top[i].includes(id)).length / Math.max(1, ids.length),
     );
     return {
       system,
@@ -138,6 +154,15 @@ async function measure(name) {
     queries: queries.length,
     systems: figures,
   };
+}
+
+/** What an engine measures depths with. @param {import('../../dist/evaluate/collection.js').CorpusDocument[]} corpus */
+function sentencesOf(corpus) {
+  const next = seededRandom(0);
+  return drawSome(corpus, 128, next).flatMap(({ id, text }) => {
+    const sentence = pseudoQuery({ text, payload: null }, next);
+    return sentence === null ? [] : [{ id, text: sentence }];
+  });
 }
 
 /** Mean of a value per query with its 95 % bootstrap interval. @param {number[]} values */
@@ -160,7 +185,7 @@ if (options.json)
   console.log(JSON.stringify({ machine: machine(), model: encoder.recipe['model'], results }));
 else {
   console.log(
-    '| collection | system | nDCG@10 | lost, v f32 (95 %) | top-10 overlap (95 %) | bytes a token | p50 ms |',
+    '| collection | system | nDCG@10 | lost, v f32 or exhaustive (95 %) | top-10 overlap (95 %) | bytes a token | p50 ms |',
   );
   console.log('|---|---|---|---|---|---|---|');
   for (const { collection, systems } of results) {

@@ -51,6 +51,12 @@ Napi::Value QueryObject::TokenCount(const Napi::CallbackInfo& info) {
 Napi::Value QueryObject::Dim(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(query_->dim()));
 }
+Napi::Value QueryObject::Lengths(const Napi::CallbackInfo& info) {
+  double sum = 0;
+  for (const float length : query_->lengths()) sum += static_cast<double>(length);
+  return Napi::Number::New(info.Env(), sum);
+}
+
 Napi::Value QueryObject::Bits(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), query_->bits());
 }
@@ -116,7 +122,8 @@ void ExportQuery(Napi::Env env, Napi::Object exports) {
       env, "Query",
       {QueryObject::InstanceAccessor<&QueryObject::TokenCount>("tokenCount"),
        QueryObject::InstanceAccessor<&QueryObject::Dim>("dim"),
-       QueryObject::InstanceAccessor<&QueryObject::Bits>("bits")});
+       QueryObject::InstanceAccessor<&QueryObject::Bits>("bits"),
+       QueryObject::InstanceAccessor<&QueryObject::Lengths>("lengths")});
   const Napi::Function cancel = CancelObject::DefineClass(
       env, "Cancel",
       {CancelObject::InstanceMethod<&CancelObject::Cancel>("cancel"),

@@ -19,6 +19,7 @@ class QueryObject : public Napi::ObjectWrap<QueryObject> {
   Napi::Value TokenCount(const Napi::CallbackInfo& info);
   Napi::Value Dim(const Napi::CallbackInfo& info);
   Napi::Value Bits(const Napi::CallbackInfo& info);
+  Napi::Value Lengths(const Napi::CallbackInfo& info);
 
  private:
   friend bool ToQuery(const Napi::Value&, std::shared_ptr<const PreparedQuery>*);

@@ -2,6 +2,7 @@
 #include "index/search.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -42,23 +43,25 @@ bool ToFlag(const Napi::Value& value, const char* name, bool* flag) {
   return false;
 }
 
-// Float64Array: documents, then k and depth again and again; empty where nothing was measured.
-bool ToCurve(const Napi::Value& value, const char* name, DepthCurve* curve) {
+// Float64Array: documents, then k, depth and margin again and again; empty where nothing was
+// measured.
+bool ToCurve(const Napi::Value& value, const char* name, SearchCurve* curve) {
   std::span<const double> numbers;
   if (!ToDoubles(value, name, &numbers)) return false;
   if (numbers.empty()) return true;
-  bool valid = numbers.size() % 2 == 1 && numbers[0] >= 1 && numbers[0] <= kMaxUint32;
+  bool valid = numbers.size() % 3 == 1 && numbers[0] >= 1 && numbers[0] <= kMaxUint32;
   curve->documents = numbers[0];
-  for (size_t i = 1; i + 1 < numbers.size() && valid; i += 2) {
+  for (size_t i = 1; i + 2 < numbers.size() && valid; i += 3) {
     valid = numbers[i] >= 1 && numbers[i] <= kMaxUint32 && numbers[i + 1] >= 1 &&
-            numbers[i + 1] <= kMaxUint32 &&
-            (curve->points.empty() || numbers[i] > curve->points.back().first);
-    curve->points.push_back({numbers[i], numbers[i + 1]});
+            numbers[i + 1] <= kMaxUint32 && !std::isnan(numbers[i + 2]) &&
+            (curve->points.empty() || numbers[i] > curve->points.back().k);
+    curve->points.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
   }
   if (valid) return true;
   Throw(value.Env(),
         Status::Error("INVALID_ARGUMENT",
-                      "%s must hold a number of documents, then numbers k, ascending, and depths.",
+                      "%s must hold a number of documents, then numbers k, ascending, with their "
+                      "depths and margins.",
                       name));
   return false;
 }
@@ -205,7 +208,7 @@ Napi::Value SnapshotObject::Search(const Napi::CallbackInfo& info) {
       });
 }
 
-// (query, method: 'scan' | 'lists', depth, limits?) -> Promise<Uint32Array> of refs
+// (query, method: 'scan' | 'lists', depth, limits?) -> Promise<{ refs, scores }>
 Napi::Value SnapshotObject::Candidates(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   struct Job {
@@ -214,7 +217,7 @@ Napi::Value SnapshotObject::Candidates(const Napi::CallbackInfo& info) {
     SearchMethod method;
     uint64_t depth;
     TaskLimits limits;
-    std::vector<uint32_t> refs;
+    std::vector<ScoredDocument> candidates;
   };
   auto job = std::make_shared<Job>();
   if (!ToQuery(info[0], &job->query) || !ToMethod(info[1], &job->method) ||
@@ -227,9 +230,20 @@ Napi::Value SnapshotObject::Candidates(const Napi::CallbackInfo& info) {
       env,
       [job] {
         return job->snapshot->Candidates(*job->query, job->method, static_cast<size_t>(job->depth),
-                                         job->limits.limits, &job->refs);
+                                         job->limits.limits, &job->candidates);
       },
-      [job](Napi::Env e) -> Napi::Value { return FromUint32s(e, job->refs); });
+      [job](Napi::Env e) -> Napi::Value {
+        std::vector<uint32_t> refs;
+        std::vector<float> scores;
+        for (const ScoredDocument& candidate : job->candidates) {
+          refs.push_back(candidate.document);
+          scores.push_back(candidate.score);
+        }
+        Napi::Object result = Napi::Object::New(e);
+        result.Set("refs", FromUint32s(e, refs));
+        result.Set("scores", FromFloats(e, scores));
+        return result;
+      });
 }
 
 namespace {

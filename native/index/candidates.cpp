@@ -30,14 +30,9 @@ void TopCandidates::Offer(std::span<const Candidate> candidates) {
   if (candidates_.size() > depth_ + depth_ / 4) Cut();
 }
 
-std::vector<uint32_t> TopCandidates::Take() {
+std::vector<TopCandidates::Candidate> TopCandidates::Take() {
   if (candidates_.size() > depth_) Cut();
-  std::sort(candidates_.begin(), candidates_.end());
-  std::vector<uint32_t> refs;
-  refs.reserve(candidates_.size());
-  for (const Candidate& candidate : candidates_) refs.push_back(candidate.ref);
-  candidates_.clear();
-  return refs;
+  return std::move(candidates_);
 }
 
 CandidateSearch::CandidateSearch(const Snapshot& snapshot, const CandidateTable& table,
@@ -231,15 +226,16 @@ Status CandidateSearch::Refine(std::vector<uint32_t> refs, TopCandidates* top,
   return failure.status();
 }
 
-Status CandidateSearch::Lists(size_t depth, TopCandidates* top, uint64_t* codes) const {
-  constexpr size_t kRefined = 4;  // of each that is scored; as PLAID has it
-  TopCandidates met(depth * kRefined);
+Status CandidateSearch::Lists(size_t refined, TopCandidates* top, uint64_t* codes) const {
+  TopCandidates met(refined);
   FirstFailure failure;
   ForEach(threads_, list_pieces_.size(), [&](size_t i) {
     if (failure.Note(limits_.Check())) AddBlock(list_pieces_[i], &met);
   });
   if (!failure.status().ok()) return failure.status();
-  const Status status = Refine(met.Take(), top, codes);
+  std::vector<uint32_t> refs;
+  for (const TopCandidates::Candidate& candidate : met.Take()) refs.push_back(candidate.ref);
+  const Status status = Refine(std::move(refs), top, codes);
   if (!status.ok()) return status;
   ForEach(threads_, pieces_.size(), [&](size_t i) {
     const Snapshot::Segment& segment = snapshot_.segments()[pieces_[i].segment];

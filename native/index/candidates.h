@@ -32,8 +32,8 @@ class TopCandidates {
   // What is worse cannot get in any more.
   uint32_t threshold() const { return threshold_.load(std::memory_order_relaxed); }
   void Offer(std::span<const Candidate> candidates);
-  // Empties it: refs, best first.
-  std::vector<uint32_t> Take();
+  // Empties it, in no order.
+  std::vector<Candidate> Take();
 
  private:
   void Cut();
@@ -70,8 +70,8 @@ class CandidateSearch {
   // What Lists will read.
   uint64_t CountPostings() const;
   // Of segments with lists those that the probes meet, by what they have in common with the query;
-  // of others as Scan. Then again by all of their codes.
-  Status Lists(size_t depth, TopCandidates* top, uint64_t* codes) const;
+  // of others as Scan. Then the best `refined` of them by all of their codes.
+  Status Lists(size_t refined, TopCandidates* top, uint64_t* codes) const;
 
  private:
   // Of one query token: centroids, those of the largest bytes first, and what each is worth.

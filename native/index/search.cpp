@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "index/bounds.h"
 #include "index/candidates.h"
@@ -19,6 +20,10 @@ constexpr size_t kTableRows = 2048;      // that a thread fills at once
 constexpr uint32_t kBoundPiece = 4096;   // documents
 // Where less than this share is excluded, a bound was not worth looking at.
 constexpr double kWorthwhile = 0.05;
+// Where the margin says when to stop, that many times the depth is at hand: a query may need more
+// than most.
+constexpr size_t kRoom = 4;
+constexpr size_t kBatch = 32;  // candidates that a thread scores between two looks at the margin
 
 // Centroids per query token: enough that what a document is found by is among them. A larger
 // codebook has more that are near.
@@ -42,7 +47,7 @@ class Stopwatch {
 
 }  // namespace
 
-size_t DepthCurve::Depth(double k, double matching, double all) const {
+size_t SearchCurve::Depth(double k, double matching, double all) const {
   const double share = all > 0 ? matching / all : 1;
   const double wanted = share > 0 ? k / share : k;
   double depth;
@@ -50,21 +55,34 @@ size_t DepthCurve::Depth(double k, double matching, double all) const {
     // Nothing was measured: what sufficed where it was, and a half more.
     depth = 30 * wanted + 4 * std::sqrt(all);
   } else {
-    size_t next = 0;
-    while (next < points.size() && points[next].first < wanted) next++;
-    if (next == 0) {
-      depth = points.front().second;
-    } else if (next == points.size()) {
-      depth = points.back().second * wanted / points.back().first;
+    const auto [below, above, part] = Place(wanted);
+    if (wanted > points.back().k) {
+      depth = above.depth * wanted / above.k;
     } else {
-      const auto& [k0, d0] = points[next - 1];
-      const auto& [k1, d1] = points[next];
-      depth = d0 * std::pow(d1 / d0, std::log(wanted / k0) / std::log(k1 / k0));
+      depth = below.depth * std::pow(above.depth / below.depth, part);
     }
     if (documents > 0) depth *= std::max(1., all / documents);
   }
   const double least = std::max(4 * k, 64.);
   return static_cast<size_t>(std::min(std::ceil(std::max(depth * share, least)), matching));
+}
+
+double SearchCurve::Margin(double k, double matching, double all) const {
+  if (points.empty()) return std::numeric_limits<double>::infinity();
+  const auto [below, above, part] = Place(matching > 0 ? k * all / matching : k);
+  if (!std::isfinite(below.margin) || !std::isfinite(above.margin)) {
+    return std::numeric_limits<double>::infinity();
+  }
+  return below.margin + (above.margin - below.margin) * part;
+}
+
+SearchCurve::Between SearchCurve::Place(double k) const {
+  size_t next = 0;
+  while (next < points.size() && points[next].k < k) next++;
+  if (next == 0) return {points.front(), points.front(), 0};
+  if (next == points.size()) return {points.back(), points.back(), 0};
+  const Point &below = points[next - 1], &above = points[next];
+  return {below, above, std::log(k / below.k) / std::log(above.k / below.k)};
 }
 
 // One search, step by step.
@@ -104,15 +122,14 @@ class Searching {
       report_.reason = "as many documents would have to be scored";
       return Exhaustive(k, ranking);
     }
-    std::vector<uint32_t> chosen;
-    status = Choose(&chosen);
+    status = Choose();
     if (!status.ok()) return status;
     if (report_.method == SearchMethod::kExhaustive) return Exhaustive(k, ranking);
-    return Score(k, std::move(chosen), ranking);
+    return Score(k, ranking);
   }
 
   // The candidates of one method, whatever they cost.
-  Status Candidates(SearchMethod method, size_t depth, std::vector<uint32_t>* refs) {
+  Status Candidates(SearchMethod method, size_t depth, std::vector<ScoredDocument>* candidates) {
     Status status = snapshot_.CheckQuery(query_);
     if (status.ok()) status = VerifyCodes();
     if (!status.ok()) return status;
@@ -128,16 +145,20 @@ class Searching {
         1, static_cast<size_t>(std::min<uint64_t>(depth, search.document_count()))));
     if (method == SearchMethod::kLists) {
       search.ChooseProbes(ProbesFor(table.centroid_count()));
-      status = search.Lists(depth, &top, &report_.codes);
+      status = search.Lists(top.depth(), &top, &report_.codes);
     } else {
       status = search.Scan(&top);
     }
-    *refs = top.Take();
+    std::vector<TopCandidates::Candidate> taken = top.Take();
+    std::sort(taken.begin(), taken.end());
+    for (const TopCandidates::Candidate& one : taken) {
+      candidates->push_back({one.ref, static_cast<float>(one.score) * table.unit()});
+    }
     return status;
   }
 
  private:
-  size_t DepthOf(const DepthCurve& curve) const {
+  size_t DepthOf(const SearchCurve& curve) const {
     const auto documents = static_cast<double>(report_.documents);
     if (options_.depth != 0) {
       return std::min(options_.depth, static_cast<size_t>(report_.documents));
@@ -168,7 +189,7 @@ class Searching {
   }
 
   // The candidates, by the method that is asked for or costs least.
-  Status Choose(std::vector<uint32_t>* chosen) {
+  Status Choose() {
     const Costs& costs = Costs::Measured();
     const double blocks = static_cast<double>(query_.block_count());
     const double tokens_per_document =
@@ -226,17 +247,37 @@ class Searching {
       }
     }
     report_.method = method;
+    const SearchCurve& curve = method == SearchMethod::kLists ? options_.lists : options_.scan;
+    const double margin = options_.depth != 0
+                              ? std::numeric_limits<double>::infinity()
+                              : curve.Margin(static_cast<double>(options_.rank.k),
+                                             static_cast<double>(report_.documents),
+                                             static_cast<double>(snapshot_.live_count_));
+    double lengths = 0;
+    for (const float length : query_.lengths()) lengths += static_cast<double>(length);
+    margin_ = margin * lengths;
+    unit_ = table.unit();
+    const size_t depth = DepthOf(curve);
+    TopCandidates top(std::max<size_t>(1, std::isfinite(margin) ? kRoom * depth : depth));
     if (method == SearchMethod::kLists) {
-      report_.depth = DepthOf(options_.lists);
-      TopCandidates top(std::max<size_t>(1, static_cast<size_t>(report_.depth)));
-      status = search.Lists(top.depth(), &top, &report_.codes);
-      *chosen = top.Take();
+      status = search.Lists(std::max<size_t>(1, kRoom * depth), &top, &report_.codes);
+      if (!status.ok()) return status;
+      candidates_ = top.Take();
+      // Where few documents have anything near the query, the others are needed too.
+      const size_t least = options_.depth != 0 ? depth : static_cast<size_t>(options_.rank.k);
+      if (candidates_.size() < std::min<uint64_t>(least, search.document_count())) {
+        report_.reason = "the lists led to too few documents";
+        report_.method = SearchMethod::kScan;
+        TopCandidates all(top.depth());
+        report_.codes += search.code_count();
+        status = search.Scan(&all);
+        candidates_ = all.Take();
+      }
     } else {
       report_.postings = 0;
       report_.codes = search.code_count();
-      TopCandidates top(std::max<size_t>(1, static_cast<size_t>(report_.depth)));
       status = search.Scan(&top);
-      *chosen = top.Take();
+      candidates_ = top.Take();
     }
     report_.candidates_ms = watch.Lap();
     return status;
@@ -356,21 +397,48 @@ class Searching {
     return Status::Ok();
   }
 
-  Status Score(size_t k, std::vector<uint32_t> chosen, Ranking* ranking) {
+  Status Score(size_t k, Ranking* ranking) {
     Stopwatch watch;
-    const std::vector<uint32_t> uncoded = Uncoded();
-    chosen.insert(chosen.end(), uncoded.begin(), uncoded.end());
-    report_.scored = chosen.size();
-    Status status = Prepare(chosen);
-    if (!status.ok()) return status;
+    std::vector<uint32_t> scored = Uncoded();
     SharedSlice slice(scanner_, options_.rank, k, bounds_);
-    status = ScoreRefs(chosen, &slice);
-    if (status.ok() && options_.exact) status = Certify(std::move(chosen), &slice);
+    Status status = Prepare(scored);
+    if (status.ok()) status = ScoreRefs(scored, &slice);
+    if (status.ok()) status = ScoreCandidates(k, &slice, &scored);
+    report_.scored = scored.size();
+    if (status.ok() && options_.exact) status = Certify(std::move(scored), &slice);
     if (!status.ok()) return status;
     report_.certified = options_.exact || report_.scored == report_.documents;
     *ranking = slice.Take();
     report_.scoring_ms = watch.Lap();
     return status;
+  }
+
+  // Best candidates first, until the margin says that no more are needed.
+  Status ScoreCandidates(size_t k, SharedSlice* slice, std::vector<uint32_t>* scored) {
+    const auto worse = [](const TopCandidates::Candidate& a, const TopCandidates::Candidate& b) {
+      return b < a;
+    };
+    // A heap, because few of them will be needed in order.
+    std::make_heap(candidates_.begin(), candidates_.end(), worse);
+    const size_t width = options_.threads == Threads::kShared ? ThreadPool::Shared().width() : 1;
+    report_.depth = 0;
+    std::vector<uint32_t> batch;
+    for (size_t size = std::max(k, kBatch); !candidates_.empty(); size = kBatch * width) {
+      const double best = static_cast<double>(candidates_.front().score) * unit_;
+      if (best < static_cast<double>(slice->threshold()) - margin_) break;
+      batch.clear();
+      while (batch.size() < size && !candidates_.empty()) {
+        std::pop_heap(candidates_.begin(), candidates_.end(), worse);
+        batch.push_back(candidates_.back().ref);
+        candidates_.pop_back();
+      }
+      Status status = Prepare(batch);
+      if (status.ok()) status = ScoreRefs(batch, slice);
+      if (!status.ok()) return status;
+      scored->insert(scored->end(), batch.begin(), batch.end());
+      report_.depth += batch.size();
+    }
+    return Status::Ok();
   }
 
   // Scores what a bound cannot keep out.
@@ -445,6 +513,9 @@ class Searching {
   SearchReport& report_;
   Scanner scanner_;
   std::vector<uint32_t> refs_;  // that match
+  std::vector<TopCandidates::Candidate> candidates_;
+  double unit_ = 1;  // of their scores
+  double margin_ = std::numeric_limits<double>::infinity();
   const std::vector<uint32_t>* matching_ = nullptr;
   EncodedTokens bounds_;
   uint64_t coded_ = 0;  // live documents with codes
@@ -458,10 +529,10 @@ Status Snapshot::Search(const PreparedQuery& query, const SearchOptions& options
 }
 
 Status Snapshot::Candidates(const PreparedQuery& query, SearchMethod method, size_t depth,
-                            const Limits& limits, std::vector<uint32_t>* refs) const {
+                            const Limits& limits, std::vector<ScoredDocument>* candidates) const {
   SearchOptions options;
   SearchReport report;
-  return Searching(*this, query, options, limits, &report).Candidates(method, depth, refs);
+  return Searching(*this, query, options, limits, &report).Candidates(method, depth, candidates);
 }
 
 }  // namespace maxsim

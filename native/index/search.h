@@ -2,9 +2,12 @@
 //
 //   exhaustive   every document is scored
 //   scan         every document's centroids are looked up in a table of bytes (CandidateTable);
-//                the best `depth` of them are scored
+//                the best candidates are scored
 //   lists        the documents of the centroids that are nearest to each query token are added up;
-//                the best of them are looked up as in a scan, and the best `depth` scored
+//                the best of them are looked up as in a scan, and the best candidates scored
+//
+// Candidates are scored in their order, until they lie so far below the k-th best score that what
+// follows is unlikely to reach it: by a margin that was measured for the share that is to be found.
 //
 // The last two need codes (codes_reader.h). Documents of segments without codes are scored in any
 // case. With `exact`, what was scored gives the k-th best score, and every document that a bound
@@ -22,24 +25,40 @@ namespace maxsim {
 
 enum class SearchMethod { kAuto, kExhaustive, kScan, kLists };
 
-// How many candidates a search for k documents scores so that it finds the promised share of them:
-// measured for some k among some number of documents. Between them it is a power of k; where there
-// are more documents, so many times more candidates.
-struct DepthCurve {
-  std::vector<std::pair<double, double>> points;  // k, depth; ascending
+// What it takes to find the promised share of the best k documents, as it was measured for some k
+// among some number of documents.
+struct SearchCurve {
+  struct Point {
+    double k;
+    double depth;   // how many candidates hold them
+    double margin;  // how far their scores as candidates lie below the k-th best score, at most,
+                    // per length of the query's tokens; infinite where that was not found
+  };
+  std::vector<Point> points;  // by k, ascending
   double documents = 0;
 
   // For k of `matching` documents, which are part of `all`. Those in question are the best ones of
-  // a part, so k of them reach as deep as k / share of all do.
+  // a part, so k of them reach as deep as k / share of all do. Between points a power of k, and
+  // where there are more documents than were measured among, so many times more.
   size_t Depth(double k, double matching, double all) const;
+  // The same of the margin, which has to do with what centroids leave out and not with how many
+  // documents there are.
+  double Margin(double k, double matching, double all) const;
+
+ private:
+  struct Between {
+    const Point &below, &above;
+    double part;  // of the way from one to the other
+  };
+  Between Place(double k) const;
 };
 
 struct SearchOptions {
   RankOptions rank;
   SearchMethod method = SearchMethod::kAuto;
   bool exact = false;
-  size_t depth = 0;  // 0: by the curve of the method
-  DepthCurve scan, lists;
+  size_t depth = 0;  // so many are scored; 0: by the curve of the method
+  SearchCurve scan, lists;
   Threads threads = Threads::kShared;
 };
 
@@ -49,7 +68,7 @@ struct SearchReport {
   const char* reason = "";
   bool certified = false;  // equal to an exhaustive search
   uint64_t documents = 0;  // that are live, and match
-  uint64_t depth = 0;      // candidates that were to be scored
+  uint64_t depth = 0;      // candidates that were scored
   uint64_t codes = 0;      // looked up
   uint64_t postings = 0;   // added up
   uint64_t scored = 0;     // documents with the index's codec

@@ -158,10 +158,11 @@ class Snapshot {
   // what was written. In search.cpp.
   Status Search(const PreparedQuery& query, const SearchOptions& options, const Limits& limits,
                 Ranking* ranking, SearchReport* report, const Filter* filter = nullptr) const;
-  // The first `depth` documents as a search would score them, best candidate first; documents
-  // without codes are not among them. INVALID_ARGUMENT where there are no codes, or no lists.
+  // The first `depth` documents as a search would score them, best candidate first, with about the
+  // score that they will have; documents without codes are not among them. INVALID_ARGUMENT where
+  // there are no codes, or no lists.
   Status Candidates(const PreparedQuery& query, SearchMethod method, size_t depth,
-                    const Limits& limits, std::vector<uint32_t>* refs) const;
+                    const Limits& limits, std::vector<ScoredDocument>* candidates) const;
 
  private:
   friend class Searching;

@@ -13,15 +13,15 @@ CandidateTable::CandidateTable(const PreparedQuery& query, const Codebook& codeb
     : query_(query), codebook_(codebook), shift_(TableShift(query, codebook)) {
   const MaxsimQueryInt8 int8 = query.Int8(1.f);
   const CodebookContents& contents = codebook.contents();
-  // What one step of a row is worth, but for the query token's own scale.
-  const double step = std::ldexp(static_cast<double>(contents.scale), static_cast<int>(shift_));
-  const double centroid =
-      std::ldexp(std::sqrt(static_cast<double>(codebook.largest_squares())) * contents.scale,
-                 static_cast<int>(contents.centroid_shift));
+  // What one step of a row is worth, but for the query token's own scale, once products are divided
+  // by lengths (Codebook::length_factors, of which half is left by their shift of 16).
+  const double step =
+      std::ldexp(2 / codebook.reference_length(),
+                 static_cast<int>(shift_) - static_cast<int>(contents.centroid_shift));
   double largest = 0, finest = 0;
   for (size_t token = 0; token < query.token_count(); token++) {
     const double factor = int8.factor[token];
-    largest = std::max(largest, static_cast<double>(query.lengths()[token]) * centroid);
+    largest = std::max(largest, static_cast<double>(query.int8_lengths()[token]) * factor);
     finest = std::max(finest, factor * step);
   }
   // The largest product becomes 255; but a factor of 16 bits has to do.
@@ -52,8 +52,8 @@ void CandidateTable::Fill(size_t first, size_t count) {
     const MaxsimCentroids centroids{&contents.rows[row * int8.padded_dim], contents.centroid_shift,
                                     shift_, products.data()};
     kernels.fill_table(&int8, &centroids, nullptr, some);
-    kernels.to_bytes(products.data(), some, lanes(), zero_.data(), factor_.data(),
-                     rows_ + row * lanes());
+    kernels.to_bytes(products.data(), some, lanes(), zero_.data(), codebook_.length_factors() + row,
+                     factor_.data(), rows_ + row * lanes());
   }
 }
 

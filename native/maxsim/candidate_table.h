@@ -15,8 +15,10 @@
 
 namespace maxsim {
 
-// A byte is the product of a query token with a centroid in steps of unit(), rounded down, and 0
-// where the product is negative. Whole numbers: the same on every CPU, for a query of as many bits.
+// A byte is the product of a query token with the direction of a centroid, in steps of unit(),
+// rounded down, and 0 where it is negative: what a token of length 1 in that direction would have.
+// (Products with the centroids themselves, which are shorter than their tokens, miss a third more
+// of the best documents.) Whole numbers: the same on every CPU, for a query of as many bits.
 class CandidateTable {
  public:
   // Both must outlive it.
@@ -31,7 +33,7 @@ class CandidateTable {
   // Different threads may fill different rows.
   void Fill(size_t first, size_t count);
   const uint8_t* rows() const { return rows_; }
-  // A document's score, times this, is about its MaxSim score.
+  // A document's score, times this, is about its MaxSim score where tokens have length 1.
   float unit() const { return unit_; }
 
   // Scores of documents[i], or of first + i where `documents` is null.

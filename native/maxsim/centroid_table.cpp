@@ -46,9 +46,11 @@ MaxsimCentroids ForKernels(const Codebook& codebook, int16_t* rows, uint32_t shi
 
 void CentroidTable::FillAll(const PreparedQuery& query, const Codebook& codebook) {
   Allocate(query, codebook);
+  const size_t count = codebook.contents().centroid_count;
   const MaxsimQueryInt8 int8 = query.Int8(1.f);
   const MaxsimCentroids centroids = ForKernels(codebook, rows_, shift_);
-  Kernels().chosen->fill_table(&int8, &centroids, nullptr, codebook.contents().centroid_count);
+  Kernels().chosen->fill_table(&int8, &centroids, nullptr, count);
+  filled_.assign((count + 63) / 64, ~uint64_t{0});
 }
 
 void CentroidTable::Fill(const PreparedQuery& query, const Codebook& codebook,
@@ -57,7 +59,9 @@ void CentroidTable::Fill(const PreparedQuery& query, const Codebook& codebook,
   uint64_t tokens = 0;
   for (const MaxsimDocument& document : documents) tokens += document.token_count;
   // Of that many tokens nearly every centroid is met, and looking for the others costs more.
-  if (tokens >= 4 * static_cast<uint64_t>(centroid_count)) return FillAll(query, codebook);
+  if (filled_.empty() && tokens >= 4 * static_cast<uint64_t>(centroid_count)) {
+    return FillAll(query, codebook);
+  }
   Allocate(query, codebook);
   std::vector<uint64_t> met((centroid_count + 63) / 64);
   const size_t id_bytes = codebook.id_bytes(), before = codebook.code_bytes() + sizeof(uint16_t);
@@ -78,8 +82,11 @@ void CentroidTable::Fill(const PreparedQuery& query, const Codebook& codebook,
   }
   std::vector<uint32_t> ids;
   ids.reserve(std::min<uint64_t>(tokens, centroid_count));
+  filled_.resize(met.size());
   for (size_t word = 0; word < met.size(); word++) {
-    for (uint64_t bits = met[word]; bits != 0; bits &= bits - 1) {
+    const uint64_t needed = met[word] & ~filled_[word];
+    filled_[word] |= needed;
+    for (uint64_t bits = needed; bits != 0; bits &= bits - 1) {
       ids.push_back(static_cast<uint32_t>(word * 64 + static_cast<size_t>(std::countr_zero(bits))));
     }
   }

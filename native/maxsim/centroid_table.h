@@ -36,8 +36,9 @@ class CentroidTable {
  private:
   void Allocate(const PreparedQuery& query, const Codebook& codebook);
 
-  int16_t* rows_ = nullptr;  // [centroid][block][16]
-  size_t size_ = 0;          // of the memory, in bytes
+  int16_t* rows_ = nullptr;       // [centroid][block][16]
+  std::vector<uint64_t> filled_;  // a bit per row
+  size_t size_ = 0;               // of the memory, in bytes
   uint32_t shift_ = 0;
 };
 

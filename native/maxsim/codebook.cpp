@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "maxsim/dispatch.h"
 #include "maxsim/half.h"
@@ -61,12 +62,24 @@ Codebook::Codebook(CodebookContents contents) : contents_(std::move(contents)) {
   const float centroid_scale =
       std::ldexp(contents_.scale, static_cast<int>(contents_.centroid_shift));
   terms_.reserve(contents_.centroid_count);
+  std::vector<int32_t> squares_of;
+  int32_t smallest_squares = std::numeric_limits<int32_t>::max();
   for (size_t c = 0; c < contents_.centroid_count; c++) {
     const uint8_t* row = &contents_.rows[c * padded_dim];
     int32_t squares = 0;
     for (size_t d = 0; d < dim; d++) squares += (row[d] - kZeroByte) * (row[d] - kZeroByte);
     largest_squares_ = std::max(largest_squares_, squares);
+    if (squares > 0) smallest_squares = std::min(smallest_squares, squares);
+    squares_of.push_back(squares);
     terms_.push_back(NearestTerm(row, dim, centroid_scale));
+  }
+  reference_length_ =
+      std::max(std::sqrt(static_cast<double>(std::min(smallest_squares, largest_squares_))),
+               std::sqrt(static_cast<double>(std::max(largest_squares_, 1))) / 4);
+  for (const int32_t squares : squares_of) {
+    const double factor =
+        squares > 0 ? reference_length_ / std::sqrt(static_cast<double>(squares)) * 32768 : 32767;
+    length_factors_.push_back(static_cast<int16_t>(std::min(std::nearbyint(factor), 32767.)));
   }
   for (size_t code = 1; code < size_t{1} << contents_.bits; code++) {
     const int sum = contents_.weights[code - 1] + contents_.weights[code];

@@ -50,6 +50,11 @@ class Codebook {
   size_t TokenBytes() const { return code_bytes_ + sizeof(uint16_t) + id_bytes_; }
   // The largest sum of squares of a centroid's values.
   int32_t largest_squares() const { return largest_squares_; }
+  // Of each centroid reference_length() / its length, times 2^15 and at most 2^15 - 1: what makes
+  // products with centroids of different lengths comparable. The reference is the length of the
+  // shortest centroid, but at least a quarter of the longest one's, in steps of a centroid.
+  const int16_t* length_factors() const { return length_factors_.data(); }
+  double reference_length() const { return reference_length_; }
 
   // Row-major [token_count][dim] floats of usable length to one document of the residual layout.
   void Encode(const float* tokens, size_t token_count, uint8_t* block) const;
@@ -83,6 +88,8 @@ class Codebook {
   CodebookContents contents_;
   size_t code_bytes_, id_bytes_;
   int32_t largest_squares_ = 0;
+  double reference_length_ = 1;
+  std::vector<int16_t> length_factors_;
   std::vector<int32_t> terms_;     // of each centroid, for kernels.nearest
   std::vector<float> thresholds_;  // between neighbouring weights
 };

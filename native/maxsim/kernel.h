@@ -156,10 +156,12 @@ struct MaxsimCodes {
 typedef void (*MaxsimScanCodes)(const uint8_t* table, uint32_t block_count,
                                 const struct MaxsimCodes* codes, const uint32_t* documents,
                                 uint32_t first, size_t count, uint32_t* scores);
-// bytes[row][lane] = (products[row][lane] - zero[lane], within 0 and 2^15 - 1) * factor[lane] /
-// 2^16, rounded down, at most 255. `lanes` is a multiple of 16; factors are not negative.
+// bytes[row][lane] = (products[row][lane] - zero[lane], within 0 and 2^15 - 1) * row_factor[row] /
+// 2^16 * factor[lane] / 2^16, rounded down twice, at most 255. `lanes` is a multiple of 16; factors
+// are not negative.
 typedef void (*MaxsimToBytes)(const int16_t* products, size_t rows, size_t lanes,
-                              const int16_t* zero, const int16_t* factor, uint8_t* bytes);
+                              const int16_t* zero, const int16_t* row_factor, const int16_t* factor,
+                              uint8_t* bytes);
 
 // scores[i] = MaxSim(query, documents[i]) for every document; `exit` may be null. Never fails: the
 // caller has validated.

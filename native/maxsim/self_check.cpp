@@ -215,13 +215,16 @@ class Check {
     constexpr uint32_t kRows = 50, kDocuments = 9;
     const uint32_t blocks = static_cast<uint32_t>((case_.query_tokens + 15) / 16);
     const size_t lanes = size_t{blocks} * kMaxsimLanes;
-    std::vector<int16_t> products(kRows * lanes), zero(lanes), factor(lanes);
+    std::vector<int16_t> products(kRows * lanes), zero(lanes), row_factor(kRows), factor(lanes);
     for (int16_t& value : products) value = static_cast<int16_t>(noise_.Next());
     for (int16_t& value : zero) value = static_cast<int16_t>(noise_.Next());
     for (int16_t& value : factor) value = static_cast<int16_t>(noise_.Next() % 1500);
+    for (int16_t& value : row_factor) value = static_cast<int16_t>(noise_.Next() % 32768);
     std::vector<uint8_t> table(kRows * lanes), own(table.size());
-    kMaxsimScalar.to_bytes(products.data(), kRows, lanes, zero.data(), factor.data(), table.data());
-    kernels_.to_bytes(products.data(), kRows, lanes, zero.data(), factor.data(), own.data());
+    kMaxsimScalar.to_bytes(products.data(), kRows, lanes, zero.data(), row_factor.data(),
+                           factor.data(), table.data());
+    kernels_.to_bytes(products.data(), kRows, lanes, zero.data(), row_factor.data(), factor.data(),
+                      own.data());
     if (own != table) return "products as bytes";
     std::vector<uint32_t> starts{0}, chosen;
     std::vector<uint16_t> ids;

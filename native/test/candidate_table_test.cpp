@@ -83,19 +83,23 @@ TEST_CASE("the score of codes is the sum of the largest bytes, on every instruct
 TEST_CASE("products become bytes alike on every instruction set") {
   Noise noise(12);
   constexpr size_t kRows = 9, kLanes = 48;
-  std::vector<int16_t> products(kRows * kLanes), zero(kLanes), factor(kLanes);
+  std::vector<int16_t> products(kRows * kLanes), zero(kLanes), row_factor(kRows), factor(kLanes);
   for (int16_t& value : products) value = static_cast<int16_t>(noise.Next() >> 32);
   for (int16_t& value : zero) value = static_cast<int16_t>(noise.Next() >> 32);
   for (int16_t& value : factor) value = static_cast<int16_t>((noise.Next() >> 32) % 1500);
+  for (int16_t& value : row_factor) value = static_cast<int16_t>((noise.Next() >> 32) % 32768);
+  row_factor[0] = 32767;
   products[0] = 32767, zero[0] = -32768, factor[0] = 32767;
   factor[1] = 0;
   for (const MaxsimKernels* kernels : AllKernels()) {
     CAPTURE(std::string(kernels->name));
     std::vector<uint8_t> bytes(products.size());
-    kernels->to_bytes(products.data(), kRows, kLanes, zero.data(), factor.data(), bytes.data());
+    kernels->to_bytes(products.data(), kRows, kLanes, zero.data(), row_factor.data(), factor.data(),
+                      bytes.data());
     for (size_t i = 0; i < bytes.size(); i++) {
       const int above = products[i] - zero[i % kLanes];
-      const int value = std::clamp(above, 0, 32767) * factor[i % kLanes] / 65536;
+      const int by_row = std::clamp(above, 0, 32767) * row_factor[i / kLanes] / 65536;
+      const int value = by_row * factor[i % kLanes] / 65536;
       CHECK(bytes[i] == std::min(value, 255));
     }
   }
@@ -136,11 +140,15 @@ TEST_CASE("a table holds the products of a query with all centroids, in steps of
                             d % 4] *
                 (contents.rows[c * PaddedDim(dim) + d] - 128.);
           }
+          double squares = 0;
+          for (size_t d = 0; d < dim; d++) {
+            squares += std::pow(contents.rows[c * PaddedDim(dim) + d] - 128., 2);
+          }
           const double product =
-              lane < tokens ? dot * int8.factor[lane] * 4 * contents.scale / table.unit() : 0;
-          // Rounded down, a little lower still where the factor was.
-          CHECK(byte <= std::max(0., product) + 0.6);
-          CHECK(byte >= product * 0.995 - 1.6);
+              lane < tokens ? dot * int8.factor[lane] / std::sqrt(squares) / table.unit() : 0;
+          // Rounded down, a little lower still where factors were.
+          CHECK(byte <= std::max(0., product) * 1.005 + 0.6);
+          CHECK(byte >= product * 0.99 - 1.8);
         }
       }
       CHECK(largest > 40);

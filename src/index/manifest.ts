@@ -46,17 +46,21 @@ export type StoredSearch = {
 };
 
 /**
- * Measured among `documents` documents with `queries` queries: `scan[r][i]` is how many candidates find
- * the share `recalls[r]` of the best `ks[i]`; `lists` the same of candidates from lists, null without.
+ * Measured among `documents` documents with `queries` queries, of candidates from scans and from lists
+ * (null without). `depths[r][i]`: how many candidates hold the share `recalls[r]` of the best `ks[i]`
+ * documents. `margins[r][i]`: how far those lie, as candidates, below the score of the last of these, at
+ * most, per length of the query's tokens; null where that was not found.
  */
 export type StoredDepths = {
   documents: number;
   queries: number;
   ks: number[];
   recalls: number[];
-  scan: number[][];
-  lists: number[][] | null;
+  scan: StoredCurve;
+  lists: StoredCurve | null;
 };
+
+export type StoredCurve = { depths: number[][]; margins: (number | null)[][] };
 
 /** Segments and tombstones are named by the commit that wrote them, so no name is used twice. */
 export const SEGMENT_NAME = /^segment-\d{8,}-\d+\.maxsim$/;
@@ -300,14 +304,16 @@ function areDepths(value: unknown): value is StoredDepths {
   const isShare = (one: unknown): boolean => typeof one === 'number' && one > 0 && one < 1;
   if (!isCount(documents) || !isCount(queries) || Object.keys(others).length > 0) return false;
   if (!isAscending(ks, isCount) || !isAscending(recalls, isShare)) return false;
-  const isTable = (table: unknown): boolean =>
+  const isTable = (table: unknown, valid: (one: unknown) => boolean): boolean =>
     Array.isArray(table) &&
     table.length === recalls.length &&
-    table.every(
-      (row) =>
-        Array.isArray(row) && row.length === ks.length && row.every((depth) => isCount(depth)),
-    );
-  return isTable(scan) && (lists === null || isTable(lists));
+    table.every((row) => Array.isArray(row) && row.length === ks.length && row.every(valid));
+  const isCurve = (curve: unknown): boolean =>
+    isObject(curve) &&
+    Object.keys(curve).length === 2 &&
+    isTable(curve['depths'], isCount) &&
+    isTable(curve['margins'], (one) => one === null || typeof one === 'number');
+  return isCurve(scan) && (lists === null || isCurve(lists));
 }
 
 function checksum(bytes: Uint8Array): string {

@@ -3,14 +3,14 @@ import { checkBoolean, checkInteger, checkOptions } from '../check.js';
 import { invalid } from '../errors.js';
 import type { NativeSearchOptions, NativeSearchPlan } from '../runtime/addon.js';
 import type { SearchMethod, SearchPlan } from '../types.js';
-import { interpolate } from './depths.js';
+import { curveFor } from './depths.js';
 import type { Manifest } from './manifest.js';
 import { checkRankOptions, type RankOptions } from './scoring.js';
 
 export type IndexSearchOptions = RankOptions & {
   /**
    * The share of the topK best documents that is to be found, on average over queries: from 0.5 to below
-   * 1. How many candidates that takes was measured by `buildSearch`. Default: 0.99.
+   * 1. How far to go down the candidates for that was measured by `buildSearch`. Default: 0.99.
    */
   recall?: number;
   /** How many candidates to score instead, however many that finds. */
@@ -91,9 +91,9 @@ export function toNativeOptions(
     exact,
     depth,
     shared: parallel,
-    scanDepths: depths === null ? new Float64Array() : interpolate(depths, depths.scan, recall),
+    scanDepths: depths === null ? new Float64Array() : curveFor(depths, depths.scan, recall),
     listsDepths:
-      depths?.lists == null ? new Float64Array() : interpolate(depths, depths.lists, recall),
+      depths?.lists == null ? new Float64Array() : curveFor(depths, depths.lists, recall),
   };
 }
 

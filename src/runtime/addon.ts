@@ -38,6 +38,8 @@ export interface NativeQuery {
   readonly tokenCount: number;
   readonly dim: number;
   readonly bits: number;
+  /** Of its tokens, added up. */
+  readonly lengths: number;
 }
 
 /** What documents can be filtered by. */
@@ -162,7 +164,7 @@ export type SegmentStats = {
   };
 };
 
-/** `depth` of 0: by the curves, which are documents, then k and depth again and again, or empty. */
+/** `depth` of 0: by the curves: documents, then k, depth and margin again and again; or empty. */
 export type NativeSearchOptions = {
   k: number;
   earlyExit: boolean;
@@ -253,13 +255,13 @@ export interface NativeSnapshot {
     limits?: TaskLimits,
     filter?: NativeFilter,
   ): Promise<NativeSearchResult[]>;
-  /** The first `depth` documents with codes that a search would score, best candidate first. */
+  /** The first `depth` documents with codes that a search would score, and about what they will score. */
   candidates(
     query: NativeQuery,
     method: 'scan' | 'lists',
     depth: number,
     limits?: TaskLimits,
-  ): Promise<Uint32Array>;
+  ): Promise<{ refs: Uint32Array; scores: Float32Array }>;
   /** 1 for each ref that matches, 0 for others and for UNKNOWN_REF. */
   match(filter: NativeFilter, refs: Uint32Array): Uint8Array;
   /**

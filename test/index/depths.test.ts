@@ -1,5 +1,5 @@
 import { describe, expect, it, test } from 'vitest';
-import { depthFor, interpolate, tableOf } from '../../dist/index/depths.js';
+import { curveFor, depthFor, tableOf } from '../../dist/index/depths.js';
 import { Index } from '../../dist/maxsim.js';
 import { DIM, refusal, seeded, temporaryDirectory, unitVectors } from './fixtures.js';
 
@@ -142,17 +142,28 @@ describe('a depth', () => {
       queries: 64,
       ks: [1, 10],
       recalls: [0.9, 0.99],
-      scan: [
-        [10, 100],
-        [40, 400],
-      ],
+      scan: {
+        depths: [
+          [10, 100],
+          [40, 400],
+        ],
+        margins: [
+          [0.01, null],
+          [0.03, 0.5],
+        ],
+      },
       lists: null,
     };
-    const at = (recall: number): number[] => [...interpolate(depths, depths.scan, recall)];
-    expect(at(0.9)).toEqual([5000, 1, 10, 10, 100]);
-    expect(at(0.99)).toEqual([5000, 1, 40, 10, 400]);
+    const at = (recall: number): number[] => [...curveFor(depths, depths.scan, recall)];
+    const all = Number.POSITIVE_INFINITY;
+    expect(at(0.9)).toEqual([5000, 1, 10, 0.01, 10, 100, all]);
+    expect(at(0.99)).toEqual([5000, 1, 40, 0.03, 10, 400, 0.5]);
     // A tenth of .1 missed is as far from it as from .01.
-    expect(at(1 - Math.sqrt(0.1 * 0.01))).toEqual([5000, 1, 20, 10, 200]);
-    expect(at(0.999)[4]).toBeGreaterThan(400);
+    const between = at(1 - Math.sqrt(0.1 * 0.01));
+    expect(between[2]).toBe(20);
+    expect(between[3]).toBeCloseTo(0.02);
+    expect(between[5]).toBe(200);
+    expect(at(0.999)[5]).toBeGreaterThan(400);
+    expect(at(0.999)[6]).toBe(all);
   });
 });

@@ -102,16 +102,18 @@ MAXSIM_INLINE void ScanCodesOf(const uint8_t* table, uint32_t block_count, const
   }
 }
 
-// Rows of 16-bit products to bytes: lane by lane (product - zero) * factor / 2^16, from 0 to 255.
+// See MaxsimToBytes.
 [[maybe_unused]] void ToBytes(const int16_t* products, size_t rows, size_t lanes,
-                              const int16_t* zero, const int16_t* factor, uint8_t* bytes) {
+                              const int16_t* zero, const int16_t* row_factor, const int16_t* factor,
+                              uint8_t* bytes) {
   for (size_t row = 0; row < rows; row++, products += lanes, bytes += lanes) {
     for (size_t first = 0; first < lanes; first += kMaxsimLanes) {
       int16_t values[kMaxsimLanes];
       MAXSIM_UNROLL for (int lane = 0; lane < kMaxsimLanes; lane++) {
         const int32_t above = (int32_t)products[first + lane] - zero[first + lane];
         const int16_t kept = (int16_t)(above < 0 ? 0 : above > INT16_MAX ? INT16_MAX : above);
-        const int32_t scaled = (int32_t)kept * factor[first + lane] >> 16;
+        const int16_t row_scaled = (int16_t)((int32_t)kept * row_factor[row] >> 16);
+        const int32_t scaled = (int32_t)row_scaled * factor[first + lane] >> 16;
         values[lane] = (int16_t)(scaled > 255 ? 255 : scaled);
       }
       MAXSIM_UNROLL for (int lane = 0; lane < kMaxsimLanes; lane++) {
