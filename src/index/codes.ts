@@ -38,9 +38,9 @@ export function uncodedSegments({ segments, search }: Manifest): number[] {
 }
 
 /**
- * Writes codes for the segments of a generation that have none under the centroids in question. What it
- * returns waits to be published; on failure nothing is left. Throws INVALID_ARGUMENT (too few tokens to
- * learn from), ABORTED, DISK_FULL, IO_ERROR.
+ * Writes codes for the segments of a generation that have none under the centroids in question, or no
+ * lists where these are asked for. What it returns waits to be published; on failure nothing is left.
+ * Throws INVALID_ARGUMENT (too few tokens to learn from), ABORTED, DISK_FULL, IO_ERROR.
  */
 export async function writeCodes(
   directory: string,
@@ -56,8 +56,11 @@ export async function writeCodes(
     const isOld = manifest.search?.codebook.crc === codebook.crc;
     await requireSpace(directory, snapshot.tokenCount * (codebook.centroidCount > 65_536 ? 6 : 4));
     const codes = new Map<string, { file: string; crc: number }>();
+    const stats = snapshot.segments();
     for (const [place, segment] of manifest.segments.entries()) {
-      if (isOld && segment.codes !== undefined) continue;
+      const isCoded = isOld && segment.codes !== undefined;
+      const lacksLists = lists === 'always' && stats[place]?.codes?.lists === false;
+      if (isCoded && !lacksLists) continue;
       const name = codesName(segment.file, manifest.generation);
       files.push(name);
       const { crc } = await nativeAsync(() =>
@@ -67,7 +70,8 @@ export async function writeCodes(
           place,
           codebook,
           { lists, background },
-          undefined,
+          // Lists follow from the codes, which are those of the live documents.
+          isCoded && segment.dead === undefined ? { snapshot, segments: [place] } : undefined,
           limits,
         ),
       );

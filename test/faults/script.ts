@@ -6,6 +6,7 @@ import { documentOf, type State } from './documents.js';
 export type Step =
   | { add?: readonly string[]; delete?: readonly string[] }
   | { compact: true }
+  | { build: true }
   | { recode: CodecOption & object };
 
 /** Steps of one group are called at once, one after the other, and awaited together. */
@@ -32,13 +33,14 @@ export const WHOLE: Script = {
       { add: ['f0@1'] },
       { add: ['f1@1'] },
     ],
+    [{ build: true }],
     ...range(9).map((i) => [{ add: [`g${i}@1`] }]),
     [{ delete: ['g3', 'a1', 'nothing'] }],
     [{ compact: true }],
     [{ add: ['h0@1', 'g0@2'] }, { compact: true }, { add: ['h1@1'] }, { delete: ['c0'] }],
     [{ recode: { name: 'r4', centroids: 16 } }],
     [{ add: ['i0@1', 'i1@1', 'a3@3'] }],
-    [{ delete: ['g1', 'long1'] }],
+    [{ delete: ['g1', 'long1'] }, { build: true }],
     [
       { add: ['j0@1'] },
       { add: ['j1@1'], delete: ['f0'] },
@@ -85,7 +87,7 @@ export function statesOf({ codec, groups }: Script): State[] {
 export function after({ codec, documents }: State, step: Step): State {
   const next = new Map(documents);
   if ('recode' in step) return { codec: step.recode.name, documents };
-  if ('compact' in step) return { codec, documents };
+  if ('compact' in step || 'build' in step) return { codec, documents };
   for (const id of step.delete ?? []) next.delete(id);
   for (const entry of step.add ?? []) next.set(...parse(entry));
   return { codec, documents: next };
@@ -94,7 +96,10 @@ export function after({ codec, documents }: State, step: Step): State {
 export async function run(index: Index, step: Step): Promise<void> {
   if ('recode' in step) await index.recode(step.recode);
   else if ('compact' in step) await index.compact();
-  else {
+  else if ('build' in step) {
+    // New centroids take more tokens than there are later on.
+    await index.buildSearch(index.stats().search === null ? { centroids: 16 } : {});
+  } else {
     await index.commit({
       add: (step.add ?? []).map((entry) => documentOf(...parse(entry))),
       delete: step.delete ?? [],

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
-import { loadAddon, UNKNOWN_REF } from '../../dist/runtime/addon.js';
+import { loadAddon, type SegmentEntry, UNKNOWN_REF } from '../../dist/runtime/addon.js';
 import { DIM, refusal, seeded, temporaryDirectory, unitVectors } from './fixtures.js';
 
 const addon = loadAddon();
@@ -90,7 +90,7 @@ test('crc32c is the Castagnoli one', () => {
 
 test('no function accepts what it was not made for', async () => {
   const directory = temporaryDirectory();
-  const { snapshot } = await makeSnapshot(directory);
+  const { snapshot, spec } = await makeSnapshot(directory);
   const query = new addon.Query(unitVectors(seeded(2), 2), DIM, 8);
   const refs = Uint32Array.of(0, 1);
   const path = join(directory, 'x');
@@ -104,6 +104,10 @@ test('no function accepts what it was not made for', async () => {
   const columns = [{ ...fields[0], counts: Uint32Array.of(1), values: ['en'] }];
   const filter = new addon.Filter([], Uint32Array.of(1, 0, 0), new Float64Array(0), []);
   await addon.writeCodebook(codebookPath, codebook);
+  const codesPath = join(directory, 'codes');
+  const options = { lists: 'auto', background: false } as const;
+  const { crc } = await addon.writeCodes(codesPath, snapshot, 0, codebook, options);
+  const coded = { ...(spec.segments[0] as SegmentEntry), codes: { file: 'codes', crc } };
   // Each call with one argument replaced by every wrong value.
   const calls: [(...args: never[]) => unknown, unknown[]][] = [
     [(...args: never[]) => new addon.Query(...(args as [never, never, never])), [vectors, DIM, 8]],
@@ -137,6 +141,7 @@ test('no function accepts what it was not made for', async () => {
     ],
     [addon.mergeSegments, [path, snapshot, [0]]],
     [addon.writeCodes, [path, snapshot, 0, codebook, { lists: 'auto', background: false }]],
+    [addon.examineCodes, [codesPath, coded, codebook]],
     [addon.buryDocuments, [directory, snapshot, refs, 7]],
     [addon.buryMerged, [path, snapshot, [0], snapshot]],
     [addon.writeFileDurably, [path, record]],

@@ -123,6 +123,19 @@ test.each(['int8', 'r4'] as const)(
   },
 );
 
+test('lists are added to codes that have none', async () => {
+  const { directory, index } = await built('int8', { compaction: 'off' });
+  await index.buildSearch({ retrain: true, centroids: 32 });
+  expect(index.stats().search).toMatchObject({ codedSegments: 1, listedSegments: 0 });
+  const best = await scored(index);
+  await index.buildSearch({ lists: true });
+  expect(index.stats().search).toMatchObject({ listedSegments: 1, codedTokens: 4800 });
+  const options = { topK: 10, method: 'lists', depth: 80 } as const;
+  expect((await index.search(QUERY, options)).hits).toEqual(best);
+  expectTidy(directory);
+  await index.close();
+});
+
 test('segments without codes are given some in the background once they are worth it', async () => {
   const { directory, index } = await built('int8');
   await index.add(documents(80, 60));
@@ -252,7 +265,7 @@ test('damaged centroids are left out with all codes; those of a codec are put ri
 test('documents that come back with lost tombstones are found, since their codes are left out', async () => {
   const { directory, index } = await built('int8', { compaction: 'off' });
   await index.delete(['d7']);
-  await index.buildSearch({ retrain: true, centroids: 64 });
+  await index.buildSearch({ retrain: true, centroids: 32 });
   await index.close();
   const dead = filesIn(directory).find((name) => name.endsWith('.dead')) as string;
   writeFileSync(join(directory, dead), 'nothing');
