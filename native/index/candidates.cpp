@@ -10,6 +10,14 @@ namespace {
 constexpr uint32_t kPiece = 4096;      // documents between two looks at the clock
 constexpr size_t kSampledRows = 4096;  // of the table, to guess how large the largest bytes are
 constexpr uint32_t kTokenBits = 11;    // of a sum: the query token that it was added to last
+static_assert(kMaxQueryTokens < 1u << kTokenBits &&
+              kMaxQueryTokens * 256 < 1u << (32 - kTokenBits));
+
+void Fetch([[maybe_unused]] const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 0, 3);
+#endif
+}
 
 }  // namespace
 
@@ -181,7 +189,7 @@ void CandidateSearch::AddBlock(const ListPiece& piece, TopCandidates* top) const
     const auto mark = static_cast<uint32_t>(t + 1);
     for (size_t p = 0; p < token.centroids.size(); p++) {
       if (p + 2 < token.centroids.size()) {
-        __builtin_prefetch(codes.List(piece.block, token.centroids[p + 2]).data());
+        Fetch(codes.List(piece.block, token.centroids[p + 2]).data());
       }
       // The nearest centroid comes first, so it is the one that counts.
       const uint32_t worth = token.worth[p] << kTokenBits;
