@@ -13,6 +13,7 @@
 #include "index/codes_writer.h"
 #include "index_fixtures.h"
 #include "maxsim/dispatch.h"
+#include "maxsim/rotation.h"
 #include "platform/thread_pool.h"
 
 using namespace maxsim;
@@ -61,6 +62,22 @@ PreparedQuery QueryOf(Noise& noise, size_t tokens, float length) {
   std::vector<float> values = noise.Floats(tokens * kDim);
   for (float& value : values) value *= length;
   return PreparedQuery(values.data(), tokens, kDim, 8);
+}
+
+EncodedTokens LargestOf(const Snapshot& snapshot) {
+  EncodedTokens largest;
+  for (const Snapshot::Segment& segment : snapshot.segments()) {
+    const SegmentHeader& header = segment.reader->header();
+    largest.longest = std::max(largest.longest, header.longest);
+    largest.largest_factor = std::max(largest.largest_factor, header.largest_factor);
+  }
+  return largest;
+}
+
+float LengthOf(const float (&token)[kDim]) {
+  float squares = 0;
+  for (const float value : token) squares += value * value;
+  return std::sqrt(squares);
 }
 
 Status SearchBy(const Snapshot& snapshot, const PreparedQuery& query, const SearchOptions& options,
@@ -128,12 +145,7 @@ TEST_CASE("no document scores more than its bound, in every codec and for querie
   for (const Codec codec : kAllCodecs) {
     const CodedStore coded(codec);
     const auto snapshot = coded.Open();
-    EncodedTokens largest;
-    for (const Snapshot::Segment& segment : snapshot->segments()) {
-      const SegmentHeader& header = segment.reader->header();
-      largest.longest = std::max(largest.longest, header.longest);
-      largest.largest_factor = std::max(largest.largest_factor, header.largest_factor);
-    }
+    const EncodedTokens largest = LargestOf(*snapshot);
     Noise noise(40);
     for (int round = 0; round < 12; round++) {
       CAPTURE(std::string(CodecName(codec)));
@@ -162,6 +174,52 @@ TEST_CASE("no document scores more than its bound, in every codec and for querie
       }
     }
   }
+}
+
+TEST_CASE("a bound holds, and barely, where a query lies beyond the furthest token of a centroid") {
+  double tightest = 0;
+  for (const Codec codec : kAllCodecs) {
+    const CodedStore coded(codec);
+    const auto snapshot = coded.Open();
+    const CodebookContents& contents = coded.search.codebook->contents();
+    const EncodedTokens largest = LargestOf(*snapshot);
+    const Snapshot::Segment& segment = snapshot->segments()[1];
+    const MaxsimCodes codes = segment.codes->codes();
+    bool within = true;
+    for (uint32_t i = 0; i < segment.reader->document_count(); i += 3) {  // of one token
+      const MaxsimDocument document = TokensOf(*segment.reader, i);
+      REQUIRE(document.token_count == 1);
+      float token[kDim], centroid[kDim];
+      DecodeTokens(snapshot->format().tokens, static_cast<const uint8_t*>(document.tokens), 1, kDim,
+                   token);
+      const uint16_t code = static_cast<const uint16_t*>(codes.codes)[codes.starts[i]];
+      for (size_t d = 0; d < kDim; d++) {
+        centroid[d] = static_cast<float>(contents.rows[code * PaddedDim(kDim) + d]) - 128.f;
+      }
+      RotateBack(centroid, kDim);
+      const float scale = LengthOf(token) / LengthOf(centroid);
+      for (const float beyond : {0.f, 0.3f, 1.f, 3.f}) {
+        std::vector<float> values(kDim);
+        for (size_t d = 0; d < kDim; d++) {
+          values[d] = token[d] + beyond * (token[d] - scale * centroid[d]);
+        }
+        const PreparedQuery query(values.data(), 1, kDim, 8);
+        const BoundTable bounds(query, snapshot->format(), *coded.search.codebook, largest);
+        std::vector<uint8_t> rows;
+        bounds.Fill(*segment.codes, &rows);
+        uint32_t sum;
+        Kernels().chosen->scan_codes(rows.data(), 1, &codes, nullptr, i, 1, &sum);
+        // As if it were the longest token, by whose length all are bounded.
+        const double score =
+            static_cast<double>(ScoresOf(*snapshot, query, {segment.base + i})[0]) *
+            static_cast<double>(largest.longest / LengthOf(token));
+        within &= score <= bounds.Score(sum) * (1 + 1e-5);
+        if (beyond > 0) tightest = std::max(tightest, score / bounds.Score(sum));
+      }
+    }
+    CHECK(within);
+  }
+  CHECK(tightest > 0.97);
 }
 
 TEST_CASE("certified and deep searches are exhaustive ones, on one thread and on several") {
