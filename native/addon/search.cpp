@@ -227,6 +227,9 @@ Napi::Value SnapshotObject::Candidates(const Napi::CallbackInfo& info) {
       !ToLimits(info[3], &job->limits) || Get(env) == nullptr) {
     return env.Undefined();
   }
+  if (job->method != SearchMethod::kScan && job->method != SearchMethod::kLists) {
+    return Throw(env, Status::Error("INVALID_ARGUMENT", "method must be scan or lists."));
+  }
   job->snapshot = snapshot_;
   return StartTask(
       env,

@@ -42,19 +42,26 @@ std::vector<float> DistancesOf(const PreparedQuery& query, Codec codec) {
 }  // namespace
 
 BoundTable::BoundTable(const PreparedQuery& query, const VectorFormat& format,
-                       const Codebook& codebook, float longest)
+                       const Codebook& codebook, const EncodedTokens& tokens)
     : query_(query),
       codebook_(codebook),
       lengths_(query.block_count() * kMaxsimLanes, 0.f),
       errors_(DistancesOf(query, format.tokens.codec)),
-      longest_(longest) {
+      longest_(tokens.longest) {
   const MaxsimQueryInt8 bytes = query.Int8(1.f);
+  // Residual codecs round a row of their table by at most half of its unit.
+  const Codebook* own = format.tokens.codebook.get();
+  const double rounding =
+      own == nullptr ? 0 : std::ldexp(0.5, static_cast<int>(TableShift(query, *own)));
   double largest = 0;
   for (size_t t = 0; t < query.token_count(); t++) {
     lengths_[t] = query.int8_lengths()[t] * bytes.factor[t];
-    largest = std::max(largest, static_cast<double>(lengths_[t]) + errors_[t]);
+    const double error = static_cast<double>(errors_[t]) * longest_ +
+                         rounding * bytes.factor[t] * tokens.largest_factor;
+    errors_[t] = static_cast<float>(error * (1 + kSlack));
+    largest = std::max(largest, static_cast<double>(lengths_[t]) * longest_ + errors_[t]);
   }
-  unit_ = std::max(largest * longest_ * (1 + kSlack) / 255, 1e-30);
+  unit_ = std::max(largest * (1 + kSlack) / 255, 1e-30);
 }
 
 void BoundTable::Fill(const CodesReader& codes, std::vector<uint8_t>* rows) const {
@@ -96,7 +103,7 @@ void BoundTable::Fill(const CodesReader& codes, std::vector<uint8_t>* rows) cons
         nearest = cosine * cosine_b + std::sqrt(1.f - cosine * cosine) * sine_b;
       }
       const float most =
-          (lengths_[lane] * (nearest + static_cast<float>(kSlack)) + errors_[lane]) * longest_;
+          lengths_[lane] * (nearest + static_cast<float>(kSlack)) * longest_ + errors_[lane];
       const float steps = std::ceil(most * inverse_unit);
       out[lane] = lengths_[lane] <= 0 && errors_[lane] <= 0
                       ? uint8_t{0}

@@ -11,11 +11,13 @@ constexpr uint32_t kPiece = 4096;      // documents between two looks at the clo
 constexpr size_t kSampledRows = 4096;  // of the table, to guess how large the largest bytes are
 constexpr uint32_t kTokenBits = 11;    // of a sum: the query token that it was added to last
 constexpr uint32_t kTokenMask = (1u << kTokenBits) - 1;
+static_assert(kMaxQueryTokens < 1u << kTokenBits &&
+              kMaxQueryTokens * 256 < 1u << (32 - kTokenBits));
 
 // A hint, no more.
-void Prefetch([[maybe_unused]] const void* address) {
+void Fetch([[maybe_unused]] const void* address) {
 #if defined(__GNUC__)
-  __builtin_prefetch(address);
+  __builtin_prefetch(address, 0, 3);
 #endif
 }
 
@@ -189,7 +191,7 @@ void CandidateSearch::AddBlock(const ListPiece& piece, TopCandidates* top) const
     const auto mark = static_cast<uint32_t>(t + 1);
     for (size_t p = 0; p < token.centroids.size(); p++) {
       if (p + 2 < token.centroids.size()) {
-        Prefetch(codes.List(piece.block, token.centroids[p + 2]).data());
+        Fetch(codes.List(piece.block, token.centroids[p + 2]).data());
       }
       // The nearest centroid comes first, so it is the one that counts.
       const uint32_t worth = token.worth[p] << kTokenBits;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include "index/bounds.h"
 #include "index/candidates.h"
@@ -18,6 +19,9 @@ namespace {
 constexpr uint32_t kSmallestRange = 32;  // documents
 constexpr size_t kTableRows = 2048;      // that a thread fills at once
 constexpr uint32_t kBoundPiece = 4096;   // documents
+// Documents that are found, prepared for and scored before the next ones: what a search holds does
+// not grow with the index.
+constexpr size_t kSlab = 64 * size_t{kBoundPiece};
 // Where less than this share is excluded, a bound was not worth looking at.
 constexpr double kWorthwhile = 0.05;
 // Where the margin says when to stop, that many times the depth is at hand: a query may need more
@@ -48,44 +52,6 @@ class Stopwatch {
 
 }  // namespace
 
-size_t SearchCurve::Depth(double k, double matching, double all) const {
-  const double share = all > 0 ? matching / all : 1;
-  const double wanted = share > 0 ? k / share : k;
-  double depth;
-  if (points.empty()) {
-    // Nothing was measured: what sufficed where it was, and a half more.
-    depth = 30 * wanted + 4 * std::sqrt(all);
-  } else {
-    const auto [below, above, part] = Place(wanted);
-    if (wanted > points.back().k) {
-      depth = above.depth * wanted / above.k;
-    } else {
-      depth = below.depth * std::pow(above.depth / below.depth, part);
-    }
-    if (documents > 0) depth *= std::max(1., all / documents);
-  }
-  const double least = std::max(4 * k, 64.);
-  return static_cast<size_t>(std::min(std::ceil(std::max(depth * share, least)), matching));
-}
-
-double SearchCurve::Margin(double k, double matching, double all) const {
-  if (points.empty()) return std::numeric_limits<double>::infinity();
-  const auto [below, above, part] = Place(matching > 0 ? k * all / matching : k);
-  if (!std::isfinite(below.margin) || !std::isfinite(above.margin)) {
-    return std::numeric_limits<double>::infinity();
-  }
-  return below.margin + (above.margin - below.margin) * part;
-}
-
-SearchCurve::Between SearchCurve::Place(double k) const {
-  size_t next = 0;
-  while (next < points.size() && points[next].k < k) next++;
-  if (next == 0) return {points.front(), points.front(), 0};
-  if (next == points.size()) return {points.back(), points.back(), 0};
-  const Point &below = points[next - 1], &above = points[next];
-  return {below, above, std::log(k / below.k) / std::log(above.k / below.k)};
-}
-
 // One search, step by step.
 class Searching {
  public:
@@ -108,18 +74,19 @@ class Searching {
     report_.documents = matching_ == nullptr ? snapshot_.live_count_ : refs_.size();
     const auto k = static_cast<size_t>(std::min<uint64_t>(options_.rank.k, report_.documents));
     bounds_ = snapshot_.Bounds();
-    status = VerifyCodes();
-    if (!status.ok()) return status;
     if (options_.method == SearchMethod::kExhaustive) {
       report_.reason = "it was asked for";
       return Exhaustive(k, ranking);
     }
+    status = VerifyCodes();
+    if (!status.ok()) return status;
     if (coded_ == 0) {
       report_.reason = "there are no codes";
       return Exhaustive(k, ranking);
     }
     report_.depth = DepthOf(options_.scan);
-    if (options_.method == SearchMethod::kAuto && report_.depth >= coded_) {
+    if (options_.method == SearchMethod::kAuto &&
+        report_.depth >= std::min(coded_, report_.documents)) {
       report_.reason = "as many documents would have to be scored";
       return Exhaustive(k, ranking);
     }
@@ -208,8 +175,12 @@ class Searching {
     report_.scan_estimate_ms = table_ms + scan_of(static_cast<double>(search.code_count())) +
                                scoring(static_cast<double>(report_.depth));
     SearchMethod method = options_.method;
+    // What any other way costs, before lists are looked at.
+    const double least = has_lists_
+                             ? table_ms + scoring(static_cast<double>(DepthOf(options_.lists)))
+                             : report_.scan_estimate_ms;
     if (method == SearchMethod::kAuto &&
-        report_.exhaustive_estimate_ms <= report_.scan_estimate_ms && !has_lists_) {
+        report_.exhaustive_estimate_ms <= std::min(least, report_.scan_estimate_ms)) {
       report_.reason = "it is estimated to cost least";
       return Status::Ok();
     }
@@ -266,8 +237,8 @@ class Searching {
       if (!status.ok()) return status;
       candidates_ = top.Take();
       // Where few documents have anything near the query, the others are needed too.
-      const size_t least = options_.depth != 0 ? depth : static_cast<size_t>(options_.rank.k);
-      if (candidates_.size() < std::min<uint64_t>(least, search.document_count())) {
+      const size_t wanted = options_.depth != 0 ? depth : static_cast<size_t>(options_.rank.k);
+      if (candidates_.size() < std::min<uint64_t>(wanted, search.document_count())) {
         report_.reason = "the lists led to too few documents";
         report_.method = SearchMethod::kScan;
         TopCandidates all(top.depth());
@@ -313,6 +284,7 @@ class Searching {
     report_.certified = true;
     report_.scored = report_.documents;
     report_.depth = report_.documents;
+    report_.postings = 0;  // that were counted, but not added up
     if (report_.documents > 0) scanner_.Prepare();
     SharedSlice slice(scanner_, options_.rank, k, bounds_);
     Status status = matching_ != nullptr ? ScoreRefs(refs_, &slice) : ScoreAll(&slice);
@@ -359,8 +331,18 @@ class Searching {
     return failure.status();
   }
 
+  Status PrepareAndScore(std::span<const uint32_t> refs, SharedSlice* slice) {
+    for (size_t first = 0; first < refs.size(); first += kSlab) {
+      const auto some = refs.subspan(first, std::min(kSlab, refs.size() - first));
+      Status status = Prepare(some);
+      if (status.ok()) status = ScoreRefs(some, slice);
+      if (!status.ok()) return status;
+    }
+    return Status::Ok();
+  }
+
   // Prepared for them, or for all.
-  Status ScoreRefs(const std::vector<uint32_t>& refs, SharedSlice* slice) const {
+  Status ScoreRefs(std::span<const uint32_t> refs, SharedSlice* slice) const {
     const size_t width = ThreadPool::Shared().width();
     const size_t piece = std::max(kRankChunk, refs.size() / (4 * width) + 1);
     FirstFailure failure;
@@ -388,7 +370,7 @@ class Searching {
     return segment->reader->Tokens(ordinal, document);
   }
 
-  Status Prepare(const std::vector<uint32_t>& refs) {
+  Status Prepare(std::span<const uint32_t> refs) {
     if (snapshot_.format_.tokens.codebook == nullptr) return Status::Ok();
     std::vector<MaxsimDocument> documents(refs.size());
     for (size_t i = 0; i < refs.size(); i++) {
@@ -403,11 +385,10 @@ class Searching {
     Stopwatch watch;
     std::vector<uint32_t> scored = Uncoded();
     SharedSlice slice(scanner_, options_.rank, k, bounds_);
-    Status status = Prepare(scored);
-    if (status.ok()) status = ScoreRefs(scored, &slice);
+    Status status = PrepareAndScore(scored, &slice);
     if (status.ok()) status = ScoreCandidates(k, &slice, &scored);
     report_.scored = scored.size();
-    if (status.ok() && options_.exact) status = Certify(std::move(scored), &slice);
+    if (status.ok() && options_.exact) status = Certify(scored, &slice);
     if (!status.ok()) return status;
     report_.certified = options_.exact || report_.scored == report_.documents;
     *ranking = slice.Take();
@@ -436,8 +417,7 @@ class Searching {
         batch.push_back(candidates_.back().ref);
         candidates_.pop_back();
       }
-      Status status = Prepare(batch);
-      if (status.ok()) status = ScoreRefs(batch, slice);
+      const Status status = PrepareAndScore(batch, slice);
       if (!status.ok()) return status;
       scored->insert(scored->end(), batch.begin(), batch.end());
       report_.depth += batch.size();
@@ -445,63 +425,86 @@ class Searching {
     return Status::Ok();
   }
 
-  // Scores what a bound cannot keep out.
-  Status Certify(std::vector<uint32_t> scored, SharedSlice* slice) {
-    std::sort(scored.begin(), scored.end());
-    const double threshold = slice->threshold();
-    const BoundTable bounds(query_, snapshot_.format_, *snapshot_.search_.codebook,
-                            bounds_.longest);
-    std::vector<uint32_t> left, some;
-    uint64_t excluded = 0;
+  // Scores what a bound cannot keep out; the more of it has been scored, the less that is.
+  Status Certify(const std::vector<uint32_t>& scored, SharedSlice* slice) {
+    std::vector<bool> known(snapshot_.ref_count_);
+    for (const uint32_t ref : scored) known[ref] = true;
+    const BoundTable bounds(query_, snapshot_.format_, *snapshot_.search_.codebook, bounds_);
     bool bounded = false;
     for (const Snapshot::Segment& segment : snapshot_.segments_) {
       if (segment.codes == nullptr) continue;
-      some.clear();
-      AppendAll(segment, &some);
-      std::vector<uint32_t> rest;
-      std::set_difference(some.begin(), some.end(), scored.begin(), scored.end(),
-                          std::back_inserter(rest));
-      if (segment.codes->bounds().empty() || !std::isfinite(threshold)) {
-        left.insert(left.end(), rest.begin(), rest.end());
-        continue;
+      std::vector<uint8_t> rows;
+      if (!segment.codes->bounds().empty()) {
+        const Status status = limits_.Check();
+        if (!status.ok()) return status;
+        bounds.Fill(*segment.codes, &rows);
+        bounded = true;
       }
-      bounded = true;
-      const Status status = Bounded(segment, bounds, threshold, rest, &left);
-      if (!status.ok()) return status;
+      uint32_t count = segment.reader->document_count();
+      const uint32_t* refs = nullptr;
+      if (matching_ != nullptr) {
+        const auto begin = std::lower_bound(refs_.begin(), refs_.end(), segment.base);
+        count = static_cast<uint32_t>(std::lower_bound(begin, refs_.end(), segment.base + count) -
+                                      begin);
+        if (count == 0) continue;
+        refs = &*begin;
+      }
+      for (size_t first = 0; first < count; first += kSlab) {
+        const Slab slab{segment, refs, first, std::min<size_t>(first + kSlab, count)};
+        std::vector<uint32_t> left;
+        Status status = Reaching(slab, known, bounds, rows, slice->threshold(), &left);
+        if (status.ok()) status = PrepareAndScore(left, slice);
+        if (!status.ok()) return status;
+        report_.scored += left.size();
+      }
     }
-    excluded = report_.documents - report_.scored - left.size();
-    report_.excluded = excluded;
-    report_.scored += left.size();
+    report_.excluded = report_.documents - report_.scored;
     if (!bounded) {
       report_.method = SearchMethod::kExhaustive;
       report_.reason = "exact was asked for, and there are no bounds";
-    } else if (static_cast<double>(excluded) <
+    } else if (static_cast<double>(report_.excluded) <
                kWorthwhile * static_cast<double>(report_.documents)) {
       report_.method = SearchMethod::kExhaustive;
       report_.reason = "exact was asked for, and the bounds excluded next to nothing";
     }
-    const Status status = Prepare(left);
-    return status.ok() ? ScoreRefs(left, slice) : status;
+    return Status::Ok();
   }
 
-  // Those of `refs`, all of this segment, whose bound reaches the threshold.
-  Status Bounded(const Snapshot::Segment& segment, const BoundTable& bounds, double threshold,
-                 const std::vector<uint32_t>& refs, std::vector<uint32_t>* left) const {
-    std::vector<uint8_t> rows;
-    bounds.Fill(*segment.codes, &rows);
+  // Documents of one segment: those of the refs, or else ordinals, from `begin` on.
+  struct Slab {
+    const Snapshot::Segment& segment;
+    const uint32_t* refs;
+    size_t begin, end;
+  };
+
+  // Those that are not known and whose bound reaches the threshold; without rows, all not known.
+  Status Reaching(const Slab& slab, const std::vector<bool>& known, const BoundTable& bounds,
+                  const std::vector<uint8_t>& rows, float threshold,
+                  std::vector<uint32_t>* left) const {
+    const Snapshot::Segment& segment = slab.segment;
     const MaxsimCodes codes = segment.codes->codes();
     const auto blocks = static_cast<uint32_t>(query_.block_count());
-    std::vector<std::vector<uint32_t>> reaching((refs.size() + kBoundPiece - 1) / kBoundPiece);
+    std::vector<std::vector<uint32_t>> reaching((slab.end - slab.begin + kBoundPiece - 1) /
+                                                kBoundPiece);
     FirstFailure failure;
     ForEach(options_.threads, reaching.size(), [&](size_t p) {
       if (!failure.Note(limits_.Check())) return;
-      const size_t first = p * kBoundPiece;
-      const size_t count = std::min<size_t>(kBoundPiece, refs.size() - first);
+      const size_t begin = slab.begin + p * kBoundPiece;
       uint32_t ordinals[kBoundPiece], sums[kBoundPiece];
-      for (size_t i = 0; i < count; i++) ordinals[i] = refs[first + i] - segment.base;
-      Kernels().chosen->scan_codes(rows.data(), blocks, &codes, ordinals, 0, count, sums);
+      size_t count = 0;
+      for (size_t i = begin; i < std::min<size_t>(begin + kBoundPiece, slab.end); i++) {
+        const uint32_t ordinal =
+            slab.refs != nullptr ? slab.refs[i] - segment.base : static_cast<uint32_t>(i);
+        if (known[segment.base + ordinal]) continue;
+        if (slab.refs != nullptr || !segment.IsDead(ordinal)) ordinals[count++] = ordinal;
+      }
+      if (!rows.empty()) {
+        Kernels().chosen->scan_codes(rows.data(), blocks, &codes, ordinals, 0, count, sums);
+      }
       for (size_t i = 0; i < count; i++) {
-        if (bounds.Score(sums[i]) >= threshold) reaching[p].push_back(refs[first + i]);
+        if (rows.empty() || bounds.Score(sums[i]) >= static_cast<double>(threshold)) {
+          reaching[p].push_back(segment.base + ordinals[i]);
+        }
       }
     });
     for (const std::vector<uint32_t>& own : reaching) {

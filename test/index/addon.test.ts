@@ -170,6 +170,14 @@ test('no function accepts what it was not made for', async () => {
       (...args: never[]) => snapshot.search(...(args as [never, never, never])),
       [[query], searching],
     ],
+    [
+      // Right arguments find no codes here.
+      async (...args: never[]) => {
+        const error = await refusal(() => snapshot.candidates(...(args as [never, never, never])));
+        if (!/has no codes/.test(error.message)) throw error;
+      },
+      [query, 'scan', 3],
+    ],
     [addon.recodeSegments, [path, snapshot, { ...format, codec: 'f16', scale: 1 }]],
     [addon.trainCodebook, [[unitVectors(seeded(4), 4096)], training]],
     [addon.writeCodebook, [path, codebook]],
@@ -205,6 +213,35 @@ test('no function accepts what it was not made for', async () => {
     }
   }
   expect(refused).toBeGreaterThan(600);
+});
+
+test('searches refuse methods, depths and curves that cannot be', async () => {
+  const { snapshot } = await makeSnapshot(temporaryDirectory());
+  const query = new addon.Query(unitVectors(seeded(2), 2), DIM, 8);
+  const curve = (...numbers: number[]) => Float64Array.of(...numbers);
+  const infinite = Number.POSITIVE_INFINITY;
+  for (const listsDepths of [curve(), curve(9), curve(9, 1, 8, infinite, 10, 8, 0.5)]) {
+    const [result] = await snapshot.search([query], { ...searching, listsDepths });
+    expect(result?.refs).toHaveLength(2);
+  }
+  for (const scanDepths of [
+    curve(0),
+    curve(Number.NaN),
+    curve(9, 1),
+    curve(9, 1, 8),
+    curve(9, 1, 8, Number.NaN),
+    curve(9, 1, 0, 1),
+    curve(9, infinite, 8, 1),
+    curve(9, 10, 8, 1, 10, 8, 1),
+    curve(9, 10, 8, 1, 1, 8, 1),
+  ]) {
+    const error = await refusal(() => snapshot.search([query], { ...searching, scanDepths }));
+    expect(error.code).toBe('INVALID_ARGUMENT');
+  }
+  for (const method of ['auto', 'exhaustive', 'scanning', '']) {
+    const error = await refusal(() => snapshot.candidates(query, method as 'scan', 1));
+    expect(error.message).toMatch(/^method must be/);
+  }
 });
 
 test('refs that are out of range or dead are refused one by one', async () => {
