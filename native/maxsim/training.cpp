@@ -245,7 +245,7 @@ class Trainer {
       const size_t first = task * kBlocksPerTask;
       Kernels().chosen->nearest(learn_.tokens[first * (padded_dim_ / 4)].values[0],
                                 std::min(kBlocksPerTask, blocks - first), &rows,
-                                &nearest_[first * kMaxsimLanes]);
+                                &nearest_[first * kMaxsimLanes], nullptr);
       Report(round + static_cast<float>(++done) / static_cast<float>(tasks));
     });
     return Check();
