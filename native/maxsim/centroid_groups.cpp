@@ -36,6 +36,7 @@ CentroidGroups::CentroidGroups(const uint8_t* rows, const int32_t* terms, size_t
   group_count_ = 1;
   while (group_count_ * group_count_ < count) group_count_ *= 2;
   MakeGroups(rows, count);
+  DropEmptyGroups(count);
   Arrange(rows, terms, count);
   // A token is no longer than the inverse of its step, and half a step a dim by rounding. Its
   // products come less 128 times the sum of its values (MaxsimFillTable), which is at most
@@ -103,6 +104,21 @@ void CentroidGroups::MakeGroups(const uint8_t* rows, size_t count) {
   }
 }
 
+// A token whose nearest groups are all empty would find nothing.
+void CentroidGroups::DropEmptyGroups(size_t count) {
+  std::vector<uint32_t> number_of(group_count_, UINT32_MAX);
+  for (size_t i = 0; i < count; i++) number_of[group_of_[i]] = 0;
+  uint32_t kept = 0;
+  for (size_t g = 0; g < group_count_; g++) {
+    if (number_of[g] != 0) continue;
+    std::memmove(&middles_[kept * padded_dim_], &middles_[g * padded_dim_], padded_dim_);
+    number_of[g] = kept++;
+  }
+  for (size_t i = 0; i < count; i++) group_of_[i] = number_of[group_of_[i]];
+  group_count_ = kept;
+  middles_.resize(kept * padded_dim_);
+}
+
 void CentroidGroups::Arrange(const uint8_t* rows, const int32_t* terms, size_t count) {
   starts_.assign(group_count_ + 1, 0);
   for (size_t i = 0; i < count; i++) starts_[group_of_[i] + 1]++;
@@ -120,7 +136,8 @@ void CentroidGroups::Arrange(const uint8_t* rows, const int32_t* terms, size_t c
   group_of_ = {};
 }
 
-// The nearest kProbes groups of 16 tokens, the first of which is `first`, and equals of the last.
+// The nearest kProbes groups, or all that there are, of 16 tokens, the first of which is `first`;
+// and equals of the last.
 void CentroidGroups::ChooseGroups(const int8_t* block, size_t first,
                                   std::vector<uint32_t>* tokens_of) const {
   int32_t bias[kMaxsimLanes] = {};
@@ -174,7 +191,6 @@ void CentroidGroups::SearchGroup(size_t group, const int8_t* tokens,
                                  const std::vector<uint32_t>& chosen, int32_t* largest,
                                  uint32_t* centroids) const {
   const size_t begin = starts_[group], count = starts_[group + 1] - begin;
-  if (count == 0) return;
   const MaxsimRows rows{&rows_[begin * padded_dim_], &terms_[begin], count,
                         static_cast<uint32_t>(padded_dim_)};
   alignas(64) int8_t lanes[kPassTokens * kMaxDim];

@@ -27,6 +27,7 @@ class CentroidGroups {
 
  private:
   void MakeGroups(const uint8_t* rows, size_t count);
+  void DropEmptyGroups(size_t count);
   void Arrange(const uint8_t* rows, const int32_t* terms, size_t count);
   void ChooseGroups(const int8_t* block, size_t first, std::vector<uint32_t>* tokens_of) const;
   void SearchGroup(size_t group, const int8_t* tokens, const std::vector<uint32_t>& chosen,

@@ -123,3 +123,20 @@ TEST_CASE("tokens of zeros and centroids that are all the same are assigned too"
   same.Assign(tokens.data(), 40, centroids.data(), cosines.data());
   CHECK(std::count(centroids.begin(), centroids.end(), 0u) == 40);  // the first of equals
 }
+
+TEST_CASE("every token finds a centroid where most groups begin as copies of one") {
+  CodebookContents contents = Large().contents();
+  const std::vector<float> tokens = TokensNearCentroids();
+  const size_t row = PaddedDim(kDim);
+  for (size_t c = 64; c < kCentroids; c += 64) {
+    std::copy_n(contents.rows.begin(), row, &contents.rows[c * row]);
+  }
+  const Codebook copies(std::move(contents));
+  std::vector<uint32_t> centroids(kTokens);
+  std::vector<float> cosines(kTokens);
+  copies.Assign(tokens.data(), kTokens, centroids.data(), cosines.data());
+  CHECK(*std::max_element(centroids.begin(), centroids.end()) < kCentroids);
+  size_t near = 0;
+  for (const float cosine : cosines) near += cosine > 0.7f ? 1 : 0;
+  CHECK(near >= kTokens * 9 / 10);
+}
