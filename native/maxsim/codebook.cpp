@@ -14,8 +14,16 @@
 namespace maxsim {
 namespace {
 
-constexpr int kZeroByte = 128;               // stored bytes are value + 128
-constexpr size_t kBatch = 2 * kMaxsimLanes;  // tokens per call of kernels.nearest
+constexpr int kZeroByte = 128;  // stored bytes are value + 128
+// Tokens per call of Nearest: groups of centroids are met by more of them at once.
+constexpr size_t kBatch = 64 * kMaxsimLanes;
+
+struct alignas(64) Line {
+  int8_t values[64];
+};
+
+// Of blocks that hold so many tokens.
+size_t LanesOf(size_t tokens) { return (tokens + kMaxsimLanes - 1) / kMaxsimLanes * kMaxsimLanes; }
 
 size_t IdBytes(size_t centroid_count) {
   return centroid_count <= (size_t{1} << 16) ? 2 : (centroid_count <= (size_t{1} << 24) ? 3 : 4);
@@ -89,14 +97,30 @@ Codebook::Codebook(CodebookContents contents) : contents_(std::move(contents)) {
 
 void Codebook::Nearest(const float* lanes, size_t block_count, uint32_t* centroids) const {
   const size_t dim = contents_.dim, padded_dim = PaddedDim(dim);
-  alignas(64) int8_t tokens[kBatch * kMaxDim];
+  const size_t block_bytes = kMaxsimLanes * padded_dim;
+  const auto memory =
+      std::make_unique_for_overwrite<Line[]>(block_count * block_bytes / sizeof(Line));
+  auto* tokens = reinterpret_cast<int8_t*>(memory.get());
   for (size_t block = 0; block < block_count; block++) {
-    QuantiseForNearest(lanes + block * kMaxsimLanes * dim, dim,
-                       tokens + block * kMaxsimLanes * padded_dim);
+    QuantiseForNearest(lanes + block * kMaxsimLanes * dim, dim, tokens + block * block_bytes);
+  }
+  if (contents_.centroid_count >= CentroidGroups::kFewestCentroids) {
+    return Groups().Nearest(tokens, block_count, centroids);
   }
   const MaxsimRows rows{contents_.rows.data(), terms_.data(), contents_.centroid_count,
                         static_cast<uint32_t>(padded_dim)};
-  Kernels().chosen->nearest(tokens, block_count, &rows, centroids);
+  Kernels().chosen->nearest(tokens, block_count, &rows, centroids, nullptr);
+}
+
+const CentroidGroups& Codebook::Groups() const {
+  std::call_once(groups_once_, [this] {
+    const float centroid_scale =
+        std::ldexp(contents_.scale, static_cast<int>(contents_.centroid_shift));
+    groups_ = std::make_unique<const CentroidGroups>(contents_.rows.data(), terms_.data(),
+                                                     contents_.centroid_count, contents_.dim,
+                                                     centroid_scale);
+  });
+  return *groups_;
 }
 
 void Codebook::UnitLanes(const float* tokens, size_t count, float* lanes, double* lengths) const {
@@ -131,7 +155,7 @@ float Codebook::CosineOf(const float* lane, uint32_t centroid) const {
 void Codebook::Assign(const float* tokens, size_t count, uint32_t* centroids,
                       float* cosines) const {
   const size_t dim = contents_.dim;
-  std::vector<float> lanes(kBatch * dim);
+  std::vector<float> lanes(LanesOf(std::min(kBatch, count)) * dim);
   for (size_t first = 0; first < count; first += kBatch) {
     const size_t some = std::min(kBatch, count - first);
     double lengths[kBatch];
@@ -149,7 +173,7 @@ void Codebook::Assign(const float* tokens, size_t count, uint32_t* centroids,
 void Codebook::Cosines(const float* tokens, size_t count, const uint32_t* centroids,
                        float* cosines) const {
   const size_t dim = contents_.dim;
-  std::vector<float> lanes(kBatch * dim);
+  std::vector<float> lanes(LanesOf(std::min(kBatch, count)) * dim);
   for (size_t first = 0; first < count; first += kBatch) {
     const size_t some = std::min(kBatch, count - first);
     double lengths[kBatch];
@@ -168,7 +192,7 @@ void Codebook::Encode(const float* tokens, size_t token_count, uint8_t* block) c
   uint8_t* factors = block + token_count * code_bytes_;
   uint8_t* ids = factors + token_count * sizeof(uint16_t);
   std::memset(block, 0, token_count * code_bytes_);
-  std::vector<float> lanes(kBatch * dim);
+  std::vector<float> lanes(LanesOf(std::min(kBatch, token_count)) * dim);
   for (size_t first = 0; first < token_count; first += kBatch) {
     const size_t count = std::min(kBatch, token_count - first);
     const size_t blocks = (count + kMaxsimLanes - 1) / kMaxsimLanes;

@@ -115,8 +115,10 @@ struct MaxsimRows {
 };
 // best[token] = the row that maximises tokens[token] * row + terms[row], the first of equals.
 // tokens: int8 layout, 64-byte aligned, |value| <= 63; best: [block][16].
+// largest, unless it is null: [block][16], that maximum less something that depends on the kernel
+// and the token alone, so that it can be compared with the same token's among other rows.
 typedef void (*MaxsimNearest)(const int8_t* tokens, size_t block_count,
-                              const struct MaxsimRows* rows, uint32_t* best);
+                              const struct MaxsimRows* rows, uint32_t* best, int32_t* largest);
 
 // The rotation of rotation.h for a dim.
 struct MaxsimRotation {

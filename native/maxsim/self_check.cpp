@@ -204,8 +204,9 @@ class Check {
       if (count > 12) terms[20] = terms[7] = 20000;
       const MaxsimRows choice{rows.data(), terms.data(), count, static_cast<uint32_t>(row)};
       std::vector<uint32_t> expected(prepared.block_count * kMaxsimLanes), got(expected.size());
-      kMaxsimScalar.nearest(prepared.tokens, prepared.block_count, &choice, expected.data());
-      kernels_.nearest(prepared.tokens, prepared.block_count, &choice, got.data());
+      kMaxsimScalar.nearest(prepared.tokens, prepared.block_count, &choice, expected.data(),
+                            nullptr);
+      kernels_.nearest(prepared.tokens, prepared.block_count, &choice, got.data(), nullptr);
       if (got != expected) return "nearest of " + std::to_string(count) + " rows";
     }
     return {};

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "maxsim/centroid_groups.h"
 #include "maxsim/dispatch.h"
 #include "maxsim/query.h"
 #include "maxsim/rotation.h"
@@ -228,7 +229,8 @@ class Trainer {
   // What a unit of rows_ is worth while centroids are learned: tokens need +-63 of twice as much.
   float RowScale() const { return NearestStep(dim_) / 2; }
 
-  // nearest_[token] for all tokens that are learned from.
+  // nearest_[token] for all tokens that are learned from. Of many centroids as they are encoded:
+  // groups made anew every round lose nothing that can be measured.
   Status Assign(float round) {
     terms_.resize(centroid_count_);
     for (size_t c = 0; c < centroid_count_; c++) {
@@ -236,16 +238,25 @@ class Trainer {
     }
     const MaxsimRows rows{rows_.data(), terms_.data(), centroid_count_,
                           static_cast<uint32_t>(padded_dim_)};
+    std::unique_ptr<const CentroidGroups> groups;
+    if (centroid_count_ >= CentroidGroups::kFewestCentroids) {
+      groups = std::make_unique<const CentroidGroups>(rows_.data(), terms_.data(), centroid_count_,
+                                                      dim_, RowScale());
+    }
     const size_t blocks = Blocks(learn_.count),
                  tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
     nearest_.resize(blocks * kMaxsimLanes);
     std::atomic<size_t> done{0};
     ThreadPool::Shared().For(tasks, [&](size_t task) {
       if (!Check().ok()) return;
-      const size_t first = task * kBlocksPerTask;
-      Kernels().chosen->nearest(learn_.tokens[first * (padded_dim_ / 4)].values[0],
-                                std::min(kBlocksPerTask, blocks - first), &rows,
-                                &nearest_[first * kMaxsimLanes]);
+      const size_t first = task * kBlocksPerTask, count = std::min(kBlocksPerTask, blocks - first);
+      const int8_t* tokens = learn_.tokens[first * (padded_dim_ / 4)].values[0];
+      uint32_t* nearest = &nearest_[first * kMaxsimLanes];
+      if (groups != nullptr) {
+        groups->Nearest(tokens, count, nearest);
+      } else {
+        Kernels().chosen->nearest(tokens, count, &rows, nearest, nullptr);
+      }
       Report(round + static_cast<float>(++done) / static_cast<float>(tasks));
     });
     return Check();

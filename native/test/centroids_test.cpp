@@ -94,8 +94,20 @@ struct Choice {
             reinterpret_cast<const uint8_t*>(terms.data()), terms.size() * sizeof(int32_t))),
         terms.size(), query.padded_dim};
     std::vector<uint32_t> best(query.block_count * kMaxsimLanes, 0xffffffff);
-    kernels.nearest(query.tokens, query.block_count, &choice, best.data());
+    kernels.nearest(query.tokens, query.block_count, &choice, best.data(), nullptr);
     return best;
+  }
+
+  // How much larger the maxima among all rows are than those of the first row alone.
+  std::vector<int32_t> Gains(const MaxsimKernels& kernels, const MaxsimQueryInt8& query) const {
+    std::vector<uint32_t> best(query.block_count * kMaxsimLanes);
+    std::vector<int32_t> all(best.size()), one(best.size());
+    MaxsimRows choice{rows.data(), terms.data(), terms.size(), query.padded_dim};
+    kernels.nearest(query.tokens, query.block_count, &choice, best.data(), all.data());
+    choice.count = 1;
+    kernels.nearest(query.tokens, query.block_count, &choice, best.data(), one.data());
+    for (size_t i = 0; i < all.size(); i++) all[i] -= one[i];
+    return all;
   }
 };
 
@@ -120,9 +132,11 @@ void CompareNearest(size_t query_tokens, size_t dim) {
       choice.terms[c] = choice.terms[count - 1 - c];
     }
     const std::vector<uint32_t> expected = choice.Best(kMaxsimScalar, prepared);
+    const std::vector<int32_t> gains = choice.Gains(kMaxsimScalar, prepared);
     for (const MaxsimKernels* kernels : FastKernels()) {
       CAPTURE(std::string(kernels->name));
       CHECK(choice.Best(*kernels, prepared) == expected);
+      CHECK(choice.Gains(*kernels, prepared) == gains);
     }
   }
 }

@@ -53,9 +53,9 @@ void LyingAboutSome(const MaxsimQueryInt8* query, const MaxsimCentroids* centroi
 }
 
 // The last of equals.
-void LyingNearest(const int8_t* tokens, size_t block_count, const MaxsimRows* rows,
-                  uint32_t* best) {
-  kMaxsimScalar.nearest(tokens, block_count, rows, best);
+void LyingNearest(const int8_t* tokens, size_t block_count, const MaxsimRows* rows, uint32_t* best,
+                  int32_t* largest) {
+  kMaxsimScalar.nearest(tokens, block_count, rows, best, largest);
   for (size_t i = 0; i < block_count * kMaxsimLanes; i++) {
     const uint8_t* found = rows->rows + best[i] * rows->padded_dim;
     for (uint32_t row = best[i] + 1; row < rows->count; row++) {

@@ -91,7 +91,7 @@ void FillTable(const MaxsimQueryInt8* query, const MaxsimCentroids* centroids, c
 }
 
 template <typename I, uint32_t T, uint32_t B, size_t kDim>
-void NearestPass(const int8_t* tokens, const MaxsimRows* rows, uint32_t* best) {
+void NearestPass(const int8_t* tokens, const MaxsimRows* rows, uint32_t* best, int32_t* maxima) {
   constexpr uint32_t V = B * kMaxsimLanes / I::kLanes;
   typedef typename I::Int Int;
   const size_t dim = kDim != 0 ? kDim : rows->padded_dim;
@@ -120,35 +120,39 @@ void NearestPass(const int8_t* tokens, const MaxsimRows* rows, uint32_t* best) {
   }
   MAXSIM_UNROLL for (uint32_t v = 0; v < V; v++) {
     I::Store((int32_t*)best + v * I::kLanes, row_of[v]);
+    if (maxima != nullptr) I::Store(maxima + v * I::kLanes, largest[v]);
   }
 }
 
 template <typename I, size_t kDim>
-void NearestOfDim(const int8_t* tokens, size_t block_count, const MaxsimRows* rows,
-                  uint32_t* best) {
+void NearestOfDim(const int8_t* tokens, size_t block_count, const MaxsimRows* rows, uint32_t* best,
+                  int32_t* maxima) {
   const size_t block_bytes = rows->padded_dim * (size_t)kMaxsimLanes;
   for (size_t block = 0; block < block_count;) {
     const int8_t* first = tokens + block * block_bytes;
     uint32_t* out = best + block * kMaxsimLanes;
+    int32_t* values = maxima == nullptr ? nullptr : maxima + block * kMaxsimLanes;
     const bool pass = I::kPassBlocks > 1 && block_count - block >= I::kPassBlocks;
     if (rows->count < I::kTile) {
-      NearestPass<I, 1, 1, kDim>(first, rows, out);
+      NearestPass<I, 1, 1, kDim>(first, rows, out, values);
     } else if (pass) {
-      NearestPass<I, I::kTile, I::kPassBlocks, kDim>(first, rows, out);
+      NearestPass<I, I::kTile, I::kPassBlocks, kDim>(first, rows, out, values);
     } else {
-      NearestPass<I, I::kTile, 1, kDim>(first, rows, out);
+      NearestPass<I, I::kTile, 1, kDim>(first, rows, out, values);
     }
     block += pass && rows->count >= I::kTile ? I::kPassBlocks : 1;
   }
 }
 
 template <typename I>
-void Nearest(const int8_t* tokens, size_t block_count, const MaxsimRows* rows, uint32_t* best) {
+void Nearest(const int8_t* tokens, size_t block_count, const MaxsimRows* rows, uint32_t* best,
+             int32_t* maxima) {
   if constexpr (I::kSpecialDims) {
-    if (rows->padded_dim == 128) return NearestOfDim<I, 128>(tokens, block_count, rows, best);
-    if (rows->padded_dim == 96) return NearestOfDim<I, 96>(tokens, block_count, rows, best);
+    if (rows->padded_dim == 128)
+      return NearestOfDim<I, 128>(tokens, block_count, rows, best, maxima);
+    if (rows->padded_dim == 96) return NearestOfDim<I, 96>(tokens, block_count, rows, best, maxima);
   }
-  NearestOfDim<I, 0>(tokens, block_count, rows, best);
+  NearestOfDim<I, 0>(tokens, block_count, rows, best, maxima);
 }
 
 }  // namespace

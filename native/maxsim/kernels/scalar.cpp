@@ -182,7 +182,8 @@ void FillTable(const MaxsimQueryInt8* query, const MaxsimCentroids* centroids, c
   }
 }
 
-void Nearest(const int8_t* tokens, size_t block_count, const MaxsimRows* rows, uint32_t* best) {
+void Nearest(const int8_t* tokens, size_t block_count, const MaxsimRows* rows, uint32_t* best,
+             int32_t* maxima) {
   const size_t dim = rows->padded_dim;
   for (size_t block = 0; block < block_count; block++, tokens += dim * kMaxsimLanes) {
     for (int lane = 0; lane < kMaxsimLanes; lane++, best++) {
@@ -195,6 +196,7 @@ void Nearest(const int8_t* tokens, size_t block_count, const MaxsimRows* rows, u
           *best = (uint32_t)row;
         }
       }
+      if (maxima != nullptr) *maxima++ = largest;
     }
   }
 }
