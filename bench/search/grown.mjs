@@ -16,7 +16,7 @@ const [FIRST, FURTHER] = [6000, 2500];
 
 /**
  * @param {{ tokens: number, codec: 'r2' | 'r4' | 'int8', centroids: number, say?: (text: string) => void }} options
- * @returns {Promise<{ index: Index, mixture: Mixture, built: { addSeconds: number, searchSeconds: number } }>}
+ * @returns {Promise<{ index: Index, mixture: Mixture, built: { addSeconds: number, searchSeconds: number }, name: string }>}
  */
 export async function grownIndex({ tokens, codec, centroids, say = () => {} }) {
   const documents = Math.ceil(tokens / TOKENS_A_DOCUMENT);
@@ -59,5 +59,5 @@ export async function grownIndex({ tokens, codec, centroids, say = () => {} }) {
     built.searchSeconds += (performance.now() - started) / 1000;
     await writeFile(note, JSON.stringify(built));
   }
-  return { index, mixture, built };
+  return { index, mixture, built, name };
 }

@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { DIM } from './states.mjs';
@@ -15,7 +15,8 @@ const PROGRAM = fileURLToPath(new URL('../../.cache/peers/rust/release/search', 
  */
 export async function nextPlaid({ states, cache, say }) {
   if (!existsSync(PROGRAM)) return null;
-  const [index, note] = [join(cache, 'next-plaid'), join(cache, 'next-plaid.json')];
+  const index = join(cache, `next-plaid-${basename(states)}`);
+  const note = `${index}.json`;
   if (!existsSync(note)) {
     say('next-plaid builds its index, once, for some minutes');
     await rm(`${index}.tmp`, { recursive: true, force: true });

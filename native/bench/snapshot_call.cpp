@@ -51,7 +51,7 @@ class SnapshotCall : public Measurement {
 
 bool AddSnapshotCalls(const Data& data, const IndexSpec& spec, Measurements* measurements) {
   const VectorFormat format{{Codec::kInt8, spec.scale}, static_cast<uint32_t>(data.dim)};
-  const SegmentSpec segment{spec.file, spec.documents, spec.tokens, spec.header_crc, ""};
+  const SegmentSpec segment{spec.file, spec.documents, spec.tokens, spec.header_crc, "", 0, "", 0};
   std::shared_ptr<const Snapshot> snapshot;
   bool missing = false;
   const Status status =
