@@ -103,7 +103,8 @@ void BoundTable::Fill(const CodesReader& codes, std::vector<uint8_t>* rows) cons
         nearest = cosine * cosine_b + std::sqrt(1.f - cosine * cosine) * sine_b;
       }
       const float most =
-          lengths_[lane] * (nearest + static_cast<float>(kSlack)) * longest_ + errors_[lane];
+          lengths_[lane] * std::max(0.f, nearest + static_cast<float>(kSlack)) * longest_ +
+          errors_[lane];
       const float steps = std::ceil(most * inverse_unit);
       out[lane] = lengths_[lane] <= 0 && errors_[lane] <= 0
                       ? uint8_t{0}

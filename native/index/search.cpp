@@ -28,7 +28,9 @@ constexpr double kWorthwhile = 0.05;
 // than most.
 constexpr size_t kRoom = 4;
 constexpr size_t kFewest = 64;
-constexpr size_t kBatch = 32;  // candidates that a thread scores between two looks at the margin
+// Candidates scored between two looks at the margin: the same number however many threads share
+// them, so that all machines find the same.
+constexpr size_t kBatch = 64;
 
 // Centroids per query token: enough that what a document is found by is among them. A larger
 // codebook has more that are near.
@@ -129,7 +131,9 @@ class Searching {
   size_t DepthOf(const SearchCurve& curve) const {
     const auto documents = static_cast<double>(report_.documents);
     if (options_.depth != 0) {
-      return std::min(options_.depth, static_cast<size_t>(report_.documents));
+      // Fewer than k would leave places empty.
+      return std::min(std::max(options_.depth, options_.rank.k),
+                      static_cast<size_t>(report_.documents));
     }
     return curve.Depth(static_cast<double>(options_.rank.k), documents,
                        static_cast<double>(snapshot_.live_count_));
@@ -403,10 +407,9 @@ class Searching {
     };
     // A heap, because few of them will be needed in order.
     std::make_heap(candidates_.begin(), candidates_.end(), worse);
-    const size_t width = options_.threads == Threads::kShared ? ThreadPool::Shared().width() : 1;
     report_.depth = 0;
     std::vector<uint32_t> batch;
-    for (size_t size = std::max(k, kBatch); !candidates_.empty(); size = kBatch * width) {
+    for (size_t size = std::max(k, kBatch); !candidates_.empty(); size = kBatch) {
       const double best = static_cast<double>(candidates_.front().score) * unit_;
       if (report_.depth >= least_ && best < static_cast<double>(slice->threshold()) - margin_) {
         break;

@@ -220,20 +220,21 @@ test('searches refuse methods, depths and curves that cannot be', async () => {
   const query = new addon.Query(unitVectors(seeded(2), 2), DIM, 8);
   const curve = (...numbers: number[]) => Float64Array.of(...numbers);
   const infinite = Number.POSITIVE_INFINITY;
-  for (const listsDepths of [curve(), curve(9), curve(9, 1, 8, infinite, 10, 8, 0.5)]) {
+  for (const listsDepths of [curve(), curve(9, 0), curve(9, 1, 1, 8, infinite, 10, 8, 0.5)]) {
     const [result] = await snapshot.search([query], { ...searching, listsDepths });
     expect(result?.refs).toHaveLength(2);
   }
   for (const scanDepths of [
-    curve(0),
-    curve(Number.NaN),
-    curve(9, 1),
-    curve(9, 1, 8),
-    curve(9, 1, 8, Number.NaN),
-    curve(9, 1, 0, 1),
-    curve(9, infinite, 8, 1),
-    curve(9, 10, 8, 1, 10, 8, 1),
-    curve(9, 10, 8, 1, 1, 8, 1),
+    curve(0, 1),
+    curve(9),
+    curve(Number.NaN, 1),
+    curve(9, 1, 1),
+    curve(9, 1, 1, 8),
+    curve(9, 1, 1, 8, Number.NaN),
+    curve(9, 1, 1, 0, 1),
+    curve(9, 1, infinite, 8, 1),
+    curve(9, 1, 10, 8, 1, 10, 8, 1),
+    curve(9, 1, 10, 8, 1, 1, 8, 1),
   ]) {
     const error = await refusal(() => snapshot.search([query], { ...searching, scanDepths }));
     expect(error.code).toBe('INVALID_ARGUMENT');
