@@ -30,7 +30,7 @@ export function addCompactCommand(program: Command): void {
     .option('--retrain', 'the same, with new centroids', false)
     .option(
       '--centroids <n>',
-      'new ones, so many (default: 16 times the root of the tokens)',
+      'new ones, so many (default: 32 times the root of the tokens)',
       integer(2, 2 ** 24),
     )
     .option('--lists', 'inverted lists, whatever the size (default: from 2 million codes on)')

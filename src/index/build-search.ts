@@ -14,7 +14,7 @@ import { withLimits } from './scoring.js';
 export type BuildSearchOptions = {
   /** Learn new centroids where there are some: these, and none of a residual codec. */
   retrain?: boolean;
-  /** How many; a choice of one's own is new centroids. Default: 16 times the root of the tokens. */
+  /** How many; a choice of one's own is new centroids. Default: 32 times the root of the tokens. */
   centroids?: number;
   seed?: number;
   /**

@@ -109,7 +109,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                      header.codebook_crc32c, header.centroid_count},
                                     &reader);
   Require(!sealed || status.ok());
-  if (status.ok()) status = reader->Verify();
+  if (status.ok()) status = reader->VerifyWhole();
   if (status.ok()) {
     Read(*reader);
   } else {
