@@ -152,37 +152,36 @@ float Codebook::CosineOf(const float* lane, uint32_t centroid) const {
   return squares == 0 ? 0.f : static_cast<float>(dot / std::sqrt(static_cast<double>(squares)));
 }
 
-void Codebook::Assign(const float* tokens, size_t count, uint32_t* centroids,
-                      float* cosines) const {
+template <typename Choose>
+void Codebook::Compare(const float* tokens, size_t count, Choose choose, float* cosines) const {
   const size_t dim = contents_.dim;
   std::vector<float> lanes(LanesOf(std::min(kBatch, count)) * dim);
   for (size_t first = 0; first < count; first += kBatch) {
     const size_t some = std::min(kBatch, count - first);
     double lengths[kBatch];
     UnitLanes(tokens + first * dim, some, lanes.data(), lengths);
-    uint32_t nearest[kBatch];
-    Nearest(lanes.data(), (some + kMaxsimLanes - 1) / kMaxsimLanes, nearest);
+    const uint32_t* centroids = choose(first, some, lanes.data());
     for (size_t t = 0; t < some; t++) {
       const float* lane = &lanes[t / kMaxsimLanes * kMaxsimLanes * dim + t % kMaxsimLanes];
-      centroids[first + t] = nearest[t];
-      cosines[first + t] = lengths[t] > 0 ? CosineOf(lane, nearest[t]) : 1.f;
+      cosines[first + t] = lengths[t] > 0 ? CosineOf(lane, centroids[t]) : 1.f;
     }
   }
 }
 
+void Codebook::Assign(const float* tokens, size_t count, uint32_t* centroids,
+                      float* cosines) const {
+  const auto nearest = [&](size_t first, size_t some, const float* lanes) {
+    uint32_t found[kBatch];  // of all lanes, which may be more than tokens
+    Nearest(lanes, (some + kMaxsimLanes - 1) / kMaxsimLanes, found);
+    return std::copy_n(found, some, centroids + first) - some;
+  };
+  Compare(tokens, count, nearest, cosines);
+}
+
 void Codebook::Cosines(const float* tokens, size_t count, const uint32_t* centroids,
                        float* cosines) const {
-  const size_t dim = contents_.dim;
-  std::vector<float> lanes(LanesOf(std::min(kBatch, count)) * dim);
-  for (size_t first = 0; first < count; first += kBatch) {
-    const size_t some = std::min(kBatch, count - first);
-    double lengths[kBatch];
-    UnitLanes(tokens + first * dim, some, lanes.data(), lengths);
-    for (size_t t = 0; t < some; t++) {
-      const float* lane = &lanes[t / kMaxsimLanes * kMaxsimLanes * dim + t % kMaxsimLanes];
-      cosines[first + t] = lengths[t] > 0 ? CosineOf(lane, centroids[first + t]) : 1.f;
-    }
-  }
+  const auto known = [&](size_t first, size_t, const float*) { return centroids + first; };
+  Compare(tokens, count, known, cosines);
 }
 
 void Codebook::Encode(const float* tokens, size_t token_count, uint8_t* block) const {

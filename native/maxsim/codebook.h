@@ -89,6 +89,9 @@ class Codebook {
   // Up to 32 tokens of length 1, rotated, as [block][dim][16]; and the lengths that they had.
   void UnitLanes(const float* tokens, size_t count, float* lanes, double* lengths) const;
   float CosineOf(const float* lane, uint32_t centroid) const;
+  // The cosines of tokens with what choose(first, count, lanes) says for some of them after others.
+  template <typename Choose>
+  void Compare(const float* tokens, size_t count, Choose choose, float* cosines) const;
   const CentroidGroups& Groups() const;
 
   CodebookContents contents_;
