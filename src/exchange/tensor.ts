@@ -1,6 +1,6 @@
 /** A tensor that lies in a file: its type, its shape, where its bytes are; C order, little-endian. */
 import { MaxSimError } from '../errors.js';
-import { bfloatsToFloats, halvesToFloats } from './half.js';
+import { bfloatsToFloats, halvesToFloats } from '../half.js';
 import { refused, type SourceFile } from './source-file.js';
 
 export const ITEM_BYTES = {
