@@ -3,16 +3,18 @@
  * urgent one a batch at a time, and looks for new messages between batches.
  */
 
-import { join } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { getHeapStatistics } from 'node:v8';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type EncodeJob, encodeTexts } from './encode/encode-texts.js';
+import { tokenizerOptions } from './encode/recipe.js';
 import { type TokensJob, tokenSpans } from './encode/spans.js';
 import { MaxSimError } from './errors.js';
 import { type PairsJob, scorePairs } from './rerank/score-pairs.js';
 import { Gate } from './runtime/gate.js';
-import type { PoolData, WorkerReply, WorkerRequest } from './runtime/pool.js';
-import { ModelSession } from './runtime/session.js';
-import { TextTokenizer } from './runtime/tokenizer.js';
+import type { PoolData, WorkerMemory, WorkerReply, WorkerRequest } from './runtime/pool.js';
+import { type GraphSpec, ModelSession } from './runtime/session.js';
+import { TextTokenizer, type TokenizerOptions } from './runtime/tokenizer.js';
 import type { EncodedText, TextToken } from './types.js';
 
 /** A job in pieces: each `next` does a bounded amount of work. */
@@ -20,21 +22,47 @@ type Steps = AsyncGenerator<void, { result: unknown; transfer: ArrayBuffer[] }>;
 
 type Running = { id: number; priority: number; steps: Steps };
 
-type Model = { tokenizer: TextTokenizer; session: ModelSession };
-
-const models = new Map<string, Promise<Model>>();
+const data = workerData as PoolData;
+const sessions = new Map<string, Promise<ModelSession>>();
 const tokenizers = new Map<string, Promise<TextTokenizer>>();
 
-function openTokenizer(directory: string): Promise<TextTokenizer> {
-  return once(tokenizers, directory, () => TextTokenizer.open(directory));
+function openTokenizer(directory: string, options: TokenizerOptions): Promise<TextTokenizer> {
+  const key = JSON.stringify([directory, options]);
+  return once(tokenizers, key, () => TextTokenizer.open(directory, options));
 }
 
-function openModel(directory: string): Promise<Model> {
-  return once(models, directory, async () => {
-    const tokenizer = await openTokenizer(directory);
-    // One thread a session: the pool has one worker per core.
-    return { tokenizer, session: await ModelSession.open(join(directory, 'model.onnx'), 1) };
+function openSession(graph: GraphSpec): Promise<ModelSession> {
+  const threads = data.threadsPerRun ?? graph.threads;
+  const key = JSON.stringify({ ...graph, threads });
+  return once(sessions, key, async () => {
+    const { size } = await stat(graph.file).catch(() => ({ size: 0 }));
+    return await weighed(size, () => ModelSession.open({ ...graph, threads }));
   });
+}
+
+/**
+ * Growth of the process while models were loaded here; threads that load together share theirs. At
+ * least the size of their files: memory that was free within the process is no growth.
+ */
+let modelBytes = 0;
+
+async function weighed<T>(fileBytes: number, load: () => Promise<T>): Promise<T> {
+  const loading = new Int32Array(data.loading);
+  Atomics.add(loading, 0, 1);
+  const before = process.memoryUsage.rss();
+  try {
+    const loaded = await load();
+    const share = Math.max(1, Atomics.load(loading, 0));
+    modelBytes += Math.max(fileBytes, (process.memoryUsage.rss() - before) / share);
+    return loaded;
+  } finally {
+    Atomics.sub(loading, 0, 1);
+  }
+}
+
+function memory(): WorkerMemory {
+  const { used_heap_size: heap, external_memory: external } = getHeapStatistics();
+  return { heapBytes: heap + external, modelBytes: Math.round(modelBytes) };
 }
 
 /** Opens each thing once; a failure is not remembered. */
@@ -50,17 +78,20 @@ function once<T>(cache: Map<string, Promise<T>>, key: string, open: () => Promis
 
 const kinds: Record<string, (payload: never) => Steps> = {
   async *encode(job: EncodeJob): Steps {
-    const { tokenizer, session } = await openModel(job.directory);
+    const tokenizer = await openTokenizer(job.directory, tokenizerOptions(job.recipe));
+    const session = await openSession(job.graph);
     const result: EncodedText[] = yield* encodeTexts(job, tokenizer, session);
     return { result, transfer: result.map((text) => text.vectors.buffer as ArrayBuffer) };
   },
   // biome-ignore lint/correctness/useYield: one short step, with nothing to give way for
   async *tokens(job: TokensJob): Steps {
-    const result: TextToken[] = tokenSpans(job, await openTokenizer(job.directory));
+    const tokenizer = await openTokenizer(job.directory, tokenizerOptions(job.recipe));
+    const result: TextToken[] = tokenSpans(job, tokenizer);
     return { result, transfer: [] };
   },
   async *pairs(job: PairsJob): Steps {
-    const { tokenizer, session } = await openModel(job.directory);
+    const tokenizer = await openTokenizer(job.directory, { specialTokens: job.specialTokens });
+    const session = await openSession(job.graph);
     const result: Float32Array = yield* scorePairs(job, tokenizer, session);
     return { result, transfer: [result.buffer as ArrayBuffer] };
   },
@@ -69,7 +100,7 @@ const kinds: Record<string, (payload: never) => Steps> = {
 const port = parentPort;
 if (port === null) throw new MaxSimError('INTERNAL', 'worker.js runs on a worker thread only.');
 
-const gate = new Gate((workerData as PoolData).gate);
+const gate = new Gate(data.gate);
 const queue: Running[] = [];
 let busy = false;
 
@@ -81,7 +112,11 @@ port.on('message', (request: WorkerRequest) => {
   }
   if (request.type === 'cancel') {
     const at = queue.findIndex((job) => job.id === request.id);
-    if (at >= 0) queue.splice(at, 1);
+    if (at >= 0) {
+      queue.splice(at, 1);
+      const error = { code: 'ABORTED' as const, message: 'It was cancelled.', details: {} };
+      answer({ id: request.id, ok: false, error }, []);
+    }
     return;
   }
   const steps = kinds[request.kind];
@@ -97,6 +132,10 @@ port.on('message', (request: WorkerRequest) => {
   queue.splice(at < 0 ? queue.length : at, 0, job);
   if (!busy) void work();
 });
+
+function answer(reply: WorkerReply, transfer: ArrayBuffer[]): void {
+  port?.postMessage({ ...reply, memory: memory() }, transfer);
+}
 
 async function work(): Promise<void> {
   busy = true;
@@ -126,7 +165,7 @@ async function work(): Promise<void> {
     const at = queue.indexOf(job); // it may have been cancelled, or others put before it
     if (at >= 0 && reply !== undefined) {
       queue.splice(at, 1);
-      port?.postMessage(reply, transfer);
+      answer(reply, transfer);
     }
     // Let messages in: a promise alone would not reach the event loop.
     await new Promise(setImmediate);

@@ -2,8 +2,10 @@
  * Groups sequences into batches for one session run. Only sequences of equal length share a batch, so
  * nothing is padded, and only where the length is a multiple of 4: onnxruntime's kernels work in rows
  * of 4, and a text that straddles them gets other roundings, so its vectors would depend on its
- * neighbours (measured: up to 0.018 in a component; bit-equal under this rule). Little is lost: one
- * text of 256 tokens a run costs 0.48 ms a token, eight 0.68; only short texts gain from company.
+ * neighbours (measured: up to 0.018 in a component; bit-equal under this rule). Graphs that mix texts
+ * whatever their length run every text alone (session.ts finds out). Little is lost: one text of 256
+ * tokens a run costs 0.37 ms a token and eight 0.42; of 32 tokens, 0.37 and 0.32. So queries that
+ * wait are not joined into one run either.
  */
 import type { TokenBatch } from './session.js';
 
