@@ -18,10 +18,15 @@ export type MaxSimErrorCode =
   | 'MODEL_MISMATCH' // the index was made by another model, recipe, dim or codec
   | 'MODEL_NOT_FOUND' // no such model in the catalog or at the path
   | 'INVALID_MODEL' // a model folder that cannot be loaded
+  | 'LICENSE_REFUSED' // weights that must not be used commercially, without leave
+  | 'DOWNLOAD_FAILED' // the hub refused, failed or sent something else
   | 'INVALID_SOURCE' // a corpus, query, candidate or import file that is bad
   | 'DISK_FULL' // too little space for what is to be written
   | 'IO_ERROR' // the operating system refused
+  | 'DEADLINE_EXCEEDED' // no time was left to begin
+  | 'OVERLOADED' // too much work waits already
   | 'WORKER_FAILED' // an encoder thread died
+  | 'ENCODER_FAILED' // the caller's own encoder threw, or gave no results
   | 'ADDON_NOT_FOUND' // the native addon is not built, or cannot be loaded
   | 'UNSUPPORTED_ISA' // MAXSIM_ISA names kernels this CPU cannot run
   | 'INTERNAL'; // a bug in maxsim
