@@ -182,12 +182,17 @@ export type EncodedText = {
   tokenCount: number;
   /** How many of the text's tokens were cut off at the model's length; 0 when all fitted. */
   truncatedTokens: number;
+  /** How many windows a long document was split into; absent: one. */
+  windows?: number;
 };
 
 /** A token of a text as a model sees it, with its place in the text. */
 export type TextToken = { token: string; span: [start: number, end: number] | null };
 
-/** Turns texts into unit-length token vectors, away from the event loop. */
+/**
+ * Turns texts into unit-length token vectors, away from the event loop. A model folder is one
+ * (`openEncoder`); anything else that can do this may be given to `Engine.open` in its place.
+ */
 export interface Encoder {
   readonly dim: number;
   /** Two encoders with equal fingerprints give interchangeable vectors. */
@@ -196,9 +201,16 @@ export interface Encoder {
   readonly recipe: Readonly<Record<string, unknown>>;
   encodeQueries(texts: readonly string[], options?: EncodeOptions): Promise<EncodedText[]>;
   encodeDocuments(texts: readonly string[], options?: EncodeOptions): Promise<EncodedText[]>;
-  /** The token behind each row of `encodeQueries` / `encodeDocuments`, for explanations. */
-  explainTokens(text: string, kind: 'query' | 'document'): Promise<TextToken[]>;
-  close(): Promise<void>;
+  /**
+   * The token behind each row of `encodeQueries` / `encodeDocuments`, for explanations; without it they
+   * have no tokens and no places in the text.
+   */
+  explainTokens?(text: string, kind: 'query' | 'document'): Promise<TextToken[]>;
+  close?(): Promise<void>;
 }
 
-export type EncodeOptions = { signal?: AbortSignal | undefined };
+export type EncodeOptions = {
+  signal?: AbortSignal | undefined;
+  /** Texts that are not being encoded this many milliseconds from now need not be. */
+  deadlineMs?: number | undefined;
+};

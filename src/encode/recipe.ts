@@ -1,124 +1,138 @@
 /**
- * How a late-interaction model wants its texts: markers, lengths, expansion, skiplist. Read from the
- * model folder in PyLate's layout (config_sentence_transformers.json) or next-plaid's
- * (onnx_config.json); a wrong value here costs points of nDCG without any error, so nothing is guessed.
+ * What decides the vectors of a text: markers, lengths, expansion, skiplist, layers, the model itself.
+ * An index remembers the recipe it was made with; a wrong value costs points of nDCG without any error.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { MaxSimError } from '../errors.js';
-import { locateModel, sha256 } from '../runtime/catalog.js';
-import { readJson, TextTokenizer } from '../runtime/tokenizer.js';
+import type { Activation } from '../runtime/head-graph.js';
+import type { TokenizerOptions } from '../runtime/tokenizer.js';
+
+export type Layout = 'stanford' | 'pylate' | 'sentence-transformers' | 'onnx-config' | 'by-hand';
+
+/** Filling queries up with vectors of a token of their own, [MASK], which are scored like any other. */
+export type Expansion = {
+  /** fixed: every query has exactly so many tokens. min: at least so many, at most `queryLength`. */
+  strategy: 'fixed' | 'min';
+  length: number;
+  tokenId: number;
+};
+
+/** Vectors of a document that are close together, replaced by their mean. */
+export type Pooling = {
+  /** About so many tokens become one. */
+  factor: number;
+  /** So many tokens at the start stay as they are. */
+  protectedTokens: number;
+  /** Whether means are brought back to unit length. */
+  normalise: boolean;
+};
+
+export type Projection = {
+  inFeatures: number;
+  outFeatures: number;
+  bias: boolean;
+  activation: Activation;
+  residual: boolean;
+  sha256: string;
+};
 
 export type Recipe = {
+  /** For people, as are `layout`, `file`, `options` and `notes`: no part of the fingerprint. */
   model: string;
+  layout: Layout;
+  /** The graph within the folder. */
+  file: string;
+  /** What was asked for by hand. */
+  options: Readonly<Record<string, unknown>>;
+  /** What was resolved in a way that may surprise, in words. */
+  notes: readonly string[];
+
+  /** Put before every text, as text. */
+  queryPrompt: string;
+  documentPrompt: string;
   /** Token ids of the markers put right after [CLS]; null for models without. */
   queryMarkerId: number | null;
   documentMarkerId: number | null;
   /** Longest sequence in token ids, [CLS], marker and [SEP] included. */
   queryLength: number;
   documentLength: number;
-  /** Fill queries up to queryLength with [MASK]; those vectors are scored like any other. */
   queryExpansion: boolean;
-  /** Whether the model may look at the [MASK]s while it encodes the others. */
+  /** Whether the model may look at the expansion while it encodes the others. */
   attendToExpansion: boolean;
-  /** Document tokens whose vectors are not stored (punctuation). */
-  skiplistIds: number[];
+  /** Null without expansion. */
+  expansion: Expansion | null;
+  /** Document tokens whose vectors are not stored (punctuation), and query tokens not scored. */
+  skiplistIds: readonly number[];
+  querySkiplistIds: readonly number[];
+  /** The only document tokens whose vectors are stored; null: all. */
+  keepOnlyIds: readonly number[] | null;
+  /** How texts are lower-cased by us, where the tokenizer does not do it. */
+  lowerCase: false | 'text' | 'normaliser';
+  /** Whether white space at the ends of a text is dropped, where the tokenizer makes tokens of it. */
+  trim: boolean;
+  /** What "[MASK]" within a text is: text, or that token. */
+  specialTokens: 'plain' | 'as-written';
+  /** Dense layers that the graph does not have. */
+  projection: readonly Projection[];
+  /** Whether vectors are brought to unit length where they are not. */
+  normalise: boolean;
   dim: number;
+  pooling: Pooling | null;
+  /** truncate: what is beyond documentLength is not encoded. Else windows that share so many tokens. */
+  longDocuments: 'truncate' | { windowOverlap: number };
   modelSha256: string;
   tokenizerSha256: string;
 };
 
-export type LoadedRecipe = { recipe: Recipe; directory: string; fingerprint: string };
+/** What queries were filled with when recipes did not name it. */
+const BERT_MASK = 103;
 
-type Config = Record<string, unknown>;
-
-/** Resolves a model by name or path. Throws MODEL_NOT_FOUND or INVALID_MODEL. */
-export async function loadRecipe(nameOrPath: string): Promise<LoadedRecipe> {
-  const { name, directory } = locateModel(nameOrPath, 'late-interaction');
-  const [pylate, nextPlaid] = await Promise.all(
-    ['config_sentence_transformers.json', 'onnx_config.json'].map((file) =>
-      readOptional(join(directory, file)),
-    ),
-  );
-  if (pylate === undefined && nextPlaid === undefined) {
-    throw new MaxSimError(
-      'INVALID_MODEL',
-      `${directory} has neither config_sentence_transformers.json nor onnx_config.json, so its markers and lengths are unknown.`,
-    );
-  }
-  // PyLate's file is what the model was trained with; an exporter's onnx_config.json adds the dim.
-  const config: Config = { ...nextPlaid, ...pylate };
-  const tokenizer = await TextTokenizer.open(directory);
-  const field = <T>(key: string, accepts: (value: unknown) => value is T): T => {
-    const value = config[key];
-    if (!accepts(value)) {
-      throw new MaxSimError(
-        'INVALID_MODEL',
-        `${directory}: ${key} is ${JSON.stringify(value)} in the model's configuration, which is not usable.`,
-      );
-    }
-    return value;
-  };
-  const marker = (key: string): number | null => {
-    const prefix = field(key, isString);
-    if (prefix === '') return null;
-    const id = tokenizer.id(prefix) ?? tokenizer.id(prefix.trim());
-    if (id === undefined) {
-      throw new MaxSimError(
-        'INVALID_MODEL',
-        `${directory}: the marker ${JSON.stringify(prefix)} is not in the vocabulary.`,
-      );
-    }
-    return id;
-  };
-  const skiplistIds = field('skiplist_words', isStrings).map((word) => {
-    const id = tokenizer.id(word);
-    if (id === undefined)
-      throw new MaxSimError(
-        'INVALID_MODEL',
-        `${directory}: the skiplist word ${JSON.stringify(word)} is not in the vocabulary.`,
-      );
-    return id;
-  });
-  const recipe: Recipe = {
-    model: name,
-    queryMarkerId: marker('query_prefix'),
-    documentMarkerId: marker('document_prefix'),
-    queryLength: field('query_length', isLength),
-    documentLength: field('document_length', isLength),
-    queryExpansion: field('do_query_expansion', isBoolean),
-    attendToExpansion: field('attend_to_expansion_tokens', isBoolean),
-    skiplistIds,
-    dim: field('embedding_dim', isDim),
-    modelSha256: await sha256(join(directory, 'model.onnx')),
-    tokenizerSha256: await sha256(join(directory, 'tokenizer.json')),
-  };
-  return { recipe, directory, fingerprint: fingerprintOf(recipe) };
-}
-
-/** Equal exactly when two recipes give the same vectors for every text; the model's name is not part. */
+/**
+ * Equal exactly when two recipes give the same vectors for every text. Whatever was not part of recipes
+ * once is left out at the value that it had by then, so that their fingerprints stay what they were.
+ */
 export function fingerprintOf(recipe: Recipe): string {
-  const { model: _, ...parts } = recipe;
+  const { expansion, queryLength } = recipe;
+  const parts: Record<string, unknown> = {
+    queryMarkerId: recipe.queryMarkerId,
+    documentMarkerId: recipe.documentMarkerId,
+    queryLength,
+    documentLength: recipe.documentLength,
+    queryExpansion: recipe.queryExpansion,
+    attendToExpansion: recipe.attendToExpansion,
+    skiplistIds: recipe.skiplistIds,
+    dim: recipe.dim,
+    modelSha256: recipe.modelSha256,
+    tokenizerSha256: recipe.tokenizerSha256,
+  };
+  const later: [name: string, value: unknown, isAsBefore: boolean][] = [
+    ['queryPrompt', recipe.queryPrompt, recipe.queryPrompt === ''],
+    ['documentPrompt', recipe.documentPrompt, recipe.documentPrompt === ''],
+    [
+      'expansion',
+      expansion,
+      expansion === null ||
+        (expansion.strategy === 'fixed' &&
+          expansion.length === queryLength &&
+          expansion.tokenId === BERT_MASK),
+    ],
+    ['querySkiplistIds', recipe.querySkiplistIds, recipe.querySkiplistIds.length === 0],
+    ['keepOnlyIds', recipe.keepOnlyIds, recipe.keepOnlyIds === null],
+    ['lowerCase', recipe.lowerCase, recipe.lowerCase === false],
+    ['trim', true, !recipe.trim],
+    ['specialTokens', recipe.specialTokens, recipe.specialTokens === 'as-written'],
+    ['projection', recipe.projection, recipe.projection.length === 0],
+    ['normalise', false, recipe.normalise],
+    ['pooling', recipe.pooling, recipe.pooling === null],
+    ['longDocuments', recipe.longDocuments, recipe.longDocuments === 'truncate'],
+  ];
+  for (const [name, value, isAsBefore] of later) if (!isAsBefore) parts[name] = value;
   const canonical = JSON.stringify(Object.entries(parts).sort(([a], [b]) => (a < b ? -1 : 1)));
   return createHash('sha256').update(canonical).digest('hex').slice(0, 32);
 }
 
-async function readOptional(file: string): Promise<Config | undefined> {
-  if (!existsSync(file)) return undefined;
-  const value = await readJson(file);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new MaxSimError('INVALID_MODEL', `${file} must hold a JSON object.`);
-  }
-  return value as Config;
+/** How a recipe wants its texts tokenised. */
+export function tokenizerOptions(recipe: Recipe): TokenizerOptions {
+  const { specialTokens, lowerCase, trim, queryMarkerId, documentMarkerId } = recipe;
+  const markerIds = [queryMarkerId, documentMarkerId].filter((id) => id !== null);
+  return { specialTokens, lowerCase, trim, markerIds };
 }
-
-const isString = (value: unknown): value is string => typeof value === 'string';
-const isBoolean = (value: unknown): value is boolean => typeof value === 'boolean';
-const isStrings = (value: unknown): value is string[] =>
-  Array.isArray(value) && value.every(isString);
-// 4: [CLS], marker, one token, [SEP].
-const isLength = (value: unknown): value is number =>
-  Number.isInteger(value) && (value as number) >= 4 && (value as number) <= 8192;
-const isDim = (value: unknown): value is number =>
-  Number.isInteger(value) && (value as number) >= 8 && (value as number) <= 1024;

@@ -1,5 +1,5 @@
 import { beforeAll, expect, it } from 'vitest';
-import { loadRecipe } from '../../dist/encode/recipe.js';
+import { loadRecipe } from '../../dist/encode/load-recipe.js';
 import { layOver } from '../../dist/encode/spans.js';
 import { locateModel } from '../../dist/runtime/catalog.js';
 import { TextTokenizer } from '../../dist/runtime/tokenizer.js';
