@@ -32,6 +32,7 @@ import {
   readManifest,
   writeManifest,
 } from './manifest.js';
+import { recipeDifferences } from './recipe-difference.js';
 
 export type IndexOptions = ReadOptions & {
   /** 'write' takes the index's lock; 'read' takes none and writes nothing. Default: 'write'. */
@@ -147,7 +148,7 @@ function checkIdentity(path: string, manifest: Manifest, options: Identity): voi
   }
   const asked = options.encoder?.fingerprint;
   if (asked !== undefined && asked !== manifest.encoder?.fingerprint) {
-    differences.push(`encoder ${manifest.encoder?.fingerprint ?? '(none)'}, not ${asked}`);
+    differences.push(describeEncoder(manifest.encoder, options.encoder as EncoderIdentity));
   }
   if (
     options.fields !== undefined &&
@@ -167,6 +168,13 @@ function checkIdentity(path: string, manifest: Manifest, options: Identity): voi
       { details: { directory: path } },
     );
   }
+}
+
+/** "encoder A, not B (documentLength: the index has 300, 180 was asked for)". */
+function describeEncoder(stored: EncoderIdentity | null, asked: EncoderIdentity): string {
+  const names = `encoder ${stored?.fingerprint ?? '(none)'}, not ${asked.fingerprint}`;
+  const fields = stored === null ? [] : recipeDifferences(stored.recipe, asked.recipe);
+  return fields.length === 0 ? names : `${names} (${fields.join('; ')})`;
 }
 
 /** The newest generation, or null when it is `current`. Retries when a commit removes files meanwhile. */
