@@ -6,6 +6,7 @@ import { aborted } from './runtime/pool.js';
 import type { Degradation, Filter, Stage, Timings } from './types.js';
 
 const TOO_LATE = Symbol('too late');
+const TOO_LATE_CODES: readonly string[] = ['ABORTED', 'DEADLINE_EXCEEDED'];
 
 export class Call {
   readonly text: string | null;
@@ -57,9 +58,8 @@ export class Call {
     const work = deadline.aborted
       ? tooLate
       : run().catch((error: unknown): typeof TOO_LATE => {
-          if (deadline.aborted && error instanceof MaxSimError && error.code === 'ABORTED') {
-            return TOO_LATE;
-          }
+          const late = error instanceof MaxSimError && TOO_LATE_CODES.includes(error.code);
+          if (late && (deadline.aborted || error.code === 'DEADLINE_EXCEEDED')) return TOO_LATE;
           throw error;
         });
     work.catch(() => {}); // once it is too late, nobody waits for what it still has to say
@@ -72,6 +72,12 @@ export class Call {
       message: `The ${stage} stage did not finish within the deadline of ${this.deadlineMs} ms.`,
     };
     return undefined;
+  }
+
+  /** Milliseconds that are left until the deadline; undefined without one. */
+  get leftMs(): number | undefined {
+    if (this.deadlineMs === undefined) return undefined;
+    return Math.max(0, this.deadlineMs - (performance.now() - this.started));
   }
 
   end(): { degraded: Degradation | null; timings: Timings } {

@@ -3,9 +3,12 @@
  * they meet in this file.
  */
 import { Call } from './call.js';
-import { checkInteger, checkOptions } from './check.js';
+import { checkBoolean, checkInteger, checkOptions } from './check.js';
 import { ModelEncoder } from './encode/encoder.js';
+import { QueryCache } from './encode/query-cache.js';
+import { encoderFor, newPool } from './encoder.js';
 import { MaxSimError } from './errors.js';
+import { type Held, isScored, toHits, whatIsHeld } from './hits.js';
 import { contentHashes } from './index/content-hash.js';
 import { type BuiltSearch, Index, SAMPLED_QUERIES, type TenantView } from './index/store.js';
 import { pseudoQuery } from './pseudo-queries.js';
@@ -20,6 +23,7 @@ import {
   checkTexts,
   type EngineBuildSearchOptions,
   type EngineOptions,
+  type EngineStats,
   type Query,
   type Ranked,
   type RerankOptions,
@@ -27,7 +31,7 @@ import {
   type TenantOption,
 } from './request.js';
 import { CrossEncoder } from './rerank/cross-encoder.js';
-import { aborted, WorkerPool } from './runtime/pool.js';
+import { aborted, type WorkerPool } from './runtime/pool.js';
 import type {
   Candidate,
   DocumentInput,
@@ -36,9 +40,12 @@ import type {
   Hit,
   RerankResult,
   SearchResult,
-  Stage,
   StoredDocument,
+  TextToken,
 } from './types.js';
+
+/** About a thousand queries of 32 tokens of 128 dims. */
+const QUERY_CACHE_BYTES = 16 * 2 ** 20;
 
 export class Engine {
   readonly index: Index;
@@ -51,6 +58,8 @@ export class Engine {
     encoder: Encoder,
     private readonly pool: WorkerPool,
     private readonly crossEncoderModel: string,
+    private readonly allowNonCommercial: boolean,
+    private readonly queryCache: QueryCache | null,
   ) {
     this.index = index;
     this.encoder = encoder;
@@ -63,13 +72,17 @@ export class Engine {
    */
   static async open(directory: string, options?: EngineOptions): Promise<Engine> {
     const {
-      model = 'default',
+      model,
       codec,
       fields,
       tenants,
       mode = 'write',
       crossEncoder = 'default',
+      allowNonCommercial = false,
       threads,
+      threadsPerRun,
+      maxQueuedTokens,
+      queryCacheBytes = QUERY_CACHE_BYTES,
       warmUp = false,
       ...reading
     } = checkOptions<EngineOptions>('options', options, [
@@ -79,16 +92,28 @@ export class Engine {
       'tenants',
       'mode',
       'crossEncoder',
+      'allowNonCommercial',
       'threads',
+      'threadsPerRun',
+      'maxQueuedTokens',
+      'queryCacheBytes',
       'warmUp',
       'verify',
       'memory',
       'compaction',
     ]);
-    if (threads !== undefined) checkInteger('threads', threads, 1, 256);
-    const pool = new WorkerPool(new URL('./worker.js', import.meta.url), { threads });
+    checkBoolean('allowNonCommercial', allowNonCommercial);
+    checkInteger('queryCacheBytes', queryCacheBytes, 0, Number.MAX_SAFE_INTEGER);
+    const threading = {
+      ...(threads === undefined ? {} : { threads }),
+      ...(threadsPerRun === undefined ? {} : { threadsPerRun }),
+      ...(maxQueuedTokens === undefined ? {} : { maxQueuedTokens }),
+    };
+    const pool = newPool(threading);
     try {
-      const encoder = typeof model === 'string' ? await ModelEncoder.open(model, pool) : model;
+      const opened = await encoderFor(directory, model, pool, { ...threading, allowNonCommercial });
+      const cache = queryCacheBytes === 0 ? null : new QueryCache(opened, queryCacheBytes);
+      const encoder = cache ?? opened;
       const index = await Index.open(directory, {
         mode,
         dim: encoder.dim,
@@ -98,9 +123,8 @@ export class Engine {
         ...(tenants === undefined ? {} : { tenants }),
         ...reading,
       });
-      const engine = new Engine(index, encoder, pool, crossEncoder);
-      if (warmUp)
-        await encoder.encodeQueries(Array.from({ length: pool.threadCount }, () => 'warm up'));
+      const engine = new Engine(index, encoder, pool, crossEncoder, allowNonCommercial, cache);
+      if (warmUp && opened instanceof ModelEncoder) await opened.warmUp();
       return engine;
     } catch (error) {
       await pool.close();
@@ -263,6 +287,11 @@ export class Engine {
     });
   }
 
+  /** What the model threads and the cache of queries hold and have done. */
+  stats(): EngineStats {
+    return { pool: this.pool.stats(), queryCache: this.queryCache?.stats() ?? null };
+  }
+
   /** Stops the model threads and lets go of the index. Everything after it throws CLOSED. */
   async close(): Promise<void> {
     if (this.closed) return;
@@ -294,7 +323,7 @@ export class Engine {
       this.encodeQuery(call),
       this.encoder.encodeDocuments(
         texts.map((candidate) => candidate.text as string),
-        { signal: call.signal },
+        { signal: call.signal, deadlineMs: call.leftMs },
       ),
     ]);
     call.timings.encodeMs = performance.now() - encoding;
@@ -359,12 +388,15 @@ export class Engine {
         `The cross-encoder needs text, but ${JSON.stringify(hit.id)} was given or stored as vectors only.`,
       );
     });
-    this.crossEncoder ??= CrossEncoder.open(this.crossEncoderModel, this.pool);
+    this.crossEncoder ??= CrossEncoder.open(this.crossEncoderModel, this.pool, {
+      allowNonCommercial: this.allowNonCommercial,
+    });
     this.crossEncoder.catch(() => {
       this.crossEncoder = undefined;
     });
     const logits = await (await this.crossEncoder).score(call.text as string, texts, {
       signal: call.signal,
+      deadlineMs: call.leftMs,
     });
     call.timings.crossEncoderMs += performance.now() - started;
     return logits;
@@ -376,7 +408,7 @@ export class Engine {
     ranked: ReadonlyMap<string, Ranked>,
   ): Promise<void> {
     const vectors = await this.encodeQuery(call);
-    const query = await this.encoder.explainTokens(call.text as string, 'query');
+    const query = await this.tokensOf(call.text as string, 'query');
     await Promise.all(
       hits.map(async (hit) => {
         const given = ranked.get(hit.id)?.vectors;
@@ -385,7 +417,7 @@ export class Engine {
         const matches = given
           ? call.view.explainVectors(vectors, given)
           : call.view.explain(vectors, hit.id);
-        const document = await this.encoder.explainTokens(hit.text, 'document');
+        const document = await this.tokensOf(hit.text, 'document');
         hit.explanation = matches.map(({ documentToken, contribution }, i) => ({
           queryToken: query[i]?.token ?? '',
           querySpan: query[i]?.span ?? null,
@@ -397,11 +429,16 @@ export class Engine {
     );
   }
 
+  private async tokensOf(text: string, kind: 'query' | 'document'): Promise<TextToken[]> {
+    return (await this.encoder.explainTokens?.(text, kind)) ?? [];
+  }
+
   private async encodeQuery(call: Call): Promise<Float32Array> {
     if (call.vectors === null) {
       const started = performance.now();
       const [encoded] = await this.encoder.encodeQueries([call.text as string], {
         signal: call.signal,
+        deadlineMs: call.leftMs,
       });
       call.vectors = (encoded as EncodedText).vectors;
       call.timings.encodeMs += performance.now() - started;
@@ -418,50 +455,4 @@ export class Engine {
   private checkOpen(): void {
     if (this.closed) throw new MaxSimError('CLOSED', 'The engine is closed.');
   }
-}
-
-/** Candidates that may be hits, and the ids of the others. */
-type Held = { known: Ranked[]; unknownIds: string[]; excludedIds: string[] };
-
-/** The index scores as NaN what it does not hold, and what a filter keeps out. */
-function isScored(candidate: Ranked): boolean {
-  return !Number.isNaN(candidate.score);
-}
-
-/**
- * Hits with their texts. A stored document that was deleted since it was scored is left out, and so is
- * one that was replaced by another that the filter keeps out.
- */
-function toHits({ view, filter }: Call, ranked: readonly Ranked[], stage: Stage): Hit[] {
-  const ids = ranked.map((candidate) => candidate.id);
-  const stored = view.getMany(ids, filter === undefined ? {} : { filter });
-  const hits: Hit[] = [];
-  ranked.forEach((candidate, i) => {
-    const document = stored[i];
-    if (candidate.stored && document === undefined) return;
-    const scored = stage !== 'first-stage';
-    hits.push({
-      id: candidate.id,
-      score: scored ? candidate.score : null,
-      stage,
-      scores: scored ? [{ stage, score: candidate.score, rank: hits.length + 1 }] : [],
-      text: candidate.stored ? (document?.text ?? null) : candidate.text,
-      payload: candidate.stored ? (document?.payload ?? null) : null,
-    });
-  });
-  return hits;
-}
-
-/** Without scores: what is stored and matches, in the order of the candidates. */
-function whatIsHeld({ view, filter }: Call, list: readonly Ranked[]): Held {
-  const ids = list.map((candidate) => candidate.id);
-  const held = view.hasMany(ids);
-  const matching = filter === undefined ? held : view.hasMany(ids, { filter });
-  const idsOf = (chosen: (candidate: Ranked, i: number) => boolean): string[] =>
-    list.filter((candidate, i) => candidate.stored && chosen(candidate, i)).map(({ id }) => id);
-  return {
-    known: list.filter((candidate, i) => !candidate.stored || matching[i] === true),
-    unknownIds: idsOf((_, i) => held[i] === false),
-    excludedIds: idsOf((_, i) => held[i] === true && matching[i] === false),
-  };
 }

@@ -1,4 +1,8 @@
 /** The public face of maxsim: exports, nothing else. */
+export type { ModelOptions } from './encode/model-options.js';
+export type { QueryCacheStats } from './encode/query-cache.js';
+export type { Layout, Recipe } from './encode/recipe.js';
+export { type EncoderOptions, type Model, type OpenedEncoder, openEncoder } from './encoder.js';
 export { Engine } from './engine.js';
 export { MaxSimError, type MaxSimErrorCode } from './errors.js';
 export {
@@ -52,10 +56,12 @@ export type {
   AddResult,
   EngineBuildSearchOptions,
   EngineOptions,
+  EngineStats,
   Query,
   RerankOptions,
   SearchOptions,
   TenantOption,
 } from './request.js';
+export type { PoolStats, ThreadStats, WorkerMemory } from './runtime/pool.js';
 export type * from './types.js';
 export { CODECS, FIELD_TYPES } from './types.js';

@@ -14,6 +14,8 @@ import {
   checkVectors,
   LIMITS,
 } from './check.js';
+import type { QueryCacheStats } from './encode/query-cache.js';
+import type { EncoderOptions, Model } from './encoder.js';
 import { invalid, MaxSimError } from './errors.js';
 import { checkSearchOptions } from './index/searching.js';
 import type {
@@ -22,26 +24,41 @@ import type {
   IndexOptions,
   IndexSearchOptions,
 } from './index/store.js';
-import type { Candidate, DocumentInput, Encoder, FieldTypes, Filter } from './types.js';
+import type { PoolStats } from './runtime/pool.js';
+import type { Candidate, DocumentInput, FieldTypes, Filter } from './types.js';
 
 /** `verify`, `memory` and `compaction` are those of the index. */
-export type EngineOptions = Pick<IndexOptions, 'verify' | 'memory' | 'compaction'> & {
-  /** Catalog name, folder of a model, or an encoder of your own. Default: 'default'. */
-  model?: string | Encoder;
-  /** How tokens are stored; fixed when the index is created. Default: int8. */
-  codec?: CodecOption;
-  /** What documents can be filtered by, from their payloads; fixed when the index is created. */
-  fields?: FieldTypes;
-  /** Whether every document belongs to a tenant; fixed when the index is created. Default: false. */
-  tenants?: boolean;
-  /** 'read' takes no lock and refuses writes. Default: 'write'. */
-  mode?: 'write' | 'read';
-  /** Catalog name or folder of the cross-encoder, loaded at its first use. Default: 'default'. */
-  crossEncoder?: string;
-  /** Model threads. Default: one per core, at most 8. */
-  threads?: number;
-  /** Load the model on every thread before `open` resolves, so that the first query is fast. */
-  warmUp?: boolean;
+export type EngineOptions = Pick<IndexOptions, 'verify' | 'memory' | 'compaction'> &
+  EncoderOptions & {
+    /**
+     * Catalog name or folder of a model, that with options, or an encoder of your own. Default: the model
+     * that the index was made with, and for a new one the catalog's default. What is not given is as it
+     * was when the index was made.
+     */
+    model?: Model;
+    /** How tokens are stored; fixed when the index is created. Default: int8. */
+    codec?: CodecOption;
+    /** What documents can be filtered by, from their payloads; fixed when the index is created. */
+    fields?: FieldTypes;
+    /** Whether every document belongs to a tenant; fixed when the index is created. Default: false. */
+    tenants?: boolean;
+    /** 'read' takes no lock and refuses writes. Default: 'write'. */
+    mode?: 'write' | 'read';
+    /** Catalog name or folder of the cross-encoder, loaded at its first use. Default: 'default'. */
+    crossEncoder?: string;
+    /** Load weights, of model and cross-encoder, whose licence forbids commercial use. Default: false. */
+    allowNonCommercial?: boolean;
+    /** Bytes of queries whose vectors are kept; 0: none. Default: 16 MiB. */
+    queryCacheBytes?: number;
+    /** Load the model on every thread before `open` resolves, so that the first query is fast. */
+    warmUp?: boolean;
+  };
+
+export type EngineStats = {
+  /** The model threads. */
+  pool: PoolStats;
+  /** Null without one. */
+  queryCache: QueryCacheStats | null;
 };
 
 /** Whose documents are meant: required in an index with tenants, refused in any other. */

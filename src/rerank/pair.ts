@@ -1,5 +1,5 @@
 /**
- * A (query, document) pair as one sequence: [CLS] query [SEP] document [SEP], token types 0 and 1.
+ * A (query, document) pair as one sequence, as the model's tokenizer joins two texts.
  * Truncation is "longest first" as the reference tokenizers do it (Hugging Face tokenizers,
  * truncate_encodings): the longer text gives way; both are cut only when each is over half.
  */
@@ -11,17 +11,27 @@ export function toPair(
   queryPieces: readonly number[],
   documentPieces: readonly number[],
   maxLength: number,
-  special: TextTokenizer['special'],
+  template: TextTokenizer['pair'],
 ): Pair {
+  const around = template.reduce((sum, part) => sum + ('ids' in part ? part.ids.length : 0), 0);
   const [queryLength, documentLength] = longestFirst(
     queryPieces.length,
     documentPieces.length,
-    maxLength - 3,
+    maxLength - around,
   );
-  const head = [special.cls, ...queryPieces.slice(0, queryLength), special.sep];
-  const tail = [...documentPieces.slice(0, documentLength), special.sep];
-  const ids = [...head, ...tail];
-  return { ids, types: [...head.map(() => 0), ...tail.map(() => 1)], attended: ids.length };
+  const texts = {
+    A: queryPieces.slice(0, queryLength),
+    B: documentPieces.slice(0, documentLength),
+  };
+  const ids: number[] = [];
+  const types: number[] = [];
+  for (const part of template) {
+    for (const id of 'ids' in part ? part.ids : texts[part.text]) {
+      ids.push(id);
+      types.push(part.type);
+    }
+  }
+  return { ids, types, attended: ids.length };
 }
 
 export function longestFirst(

@@ -4,12 +4,15 @@
  */
 import { MaxSimError } from '../errors.js';
 import { planBatches, toBatch } from '../runtime/batches.js';
-import type { ModelSession } from '../runtime/session.js';
+import type { GraphSpec, ModelSession } from '../runtime/session.js';
 import type { TextTokenizer } from '../runtime/tokenizer.js';
 import { type Pair, toPair } from './pair.js';
 
 export type PairsJob = {
   directory: string;
+  graph: GraphSpec;
+  /** What "[SEP]" within a text is: text, or that token. */
+  specialTokens: 'plain' | 'as-written';
   /** Longest pair in token ids, [CLS] and both [SEP] included. */
   maxLength: number;
   query: string;
@@ -21,13 +24,17 @@ export async function* scorePairs(
   tokenizer: TextTokenizer,
   session: ModelSession,
 ): AsyncGenerator<void, Float32Array> {
-  const queryPieces = tokenizer.encode(query);
-  const pairs = texts.map((text) =>
-    toPair(queryPieces, tokenizer.encode(text), maxLength, tokenizer.special),
-  );
+  // More than fits is of no use, and a text of megabytes takes seconds.
+  const { ids: queryPieces } = yield* tokenizer.encodeStart(query, maxLength);
+  const pairs: Pair[] = [];
+  for (const text of texts) {
+    const { ids } = yield* tokenizer.encodeStart(text, maxLength);
+    pairs.push(toPair(queryPieces, ids, maxLength, tokenizer.pair));
+  }
   yield;
   const logits = new Float32Array(texts.length);
-  for (const positions of planBatches(pairs.map((pair) => pair.ids.length))) {
+  const lengths = pairs.map((pair) => pair.ids.length);
+  for (const positions of planBatches(lengths, session.batchTokens)) {
     const batch = toBatch(positions.map((position) => pairs[position] as Pair));
     const { data, dims } = await session.run(batch);
     if (data.length !== batch.size) {

@@ -16,7 +16,10 @@ type Pair = {
 };
 
 const { pairs } = JSON.parse(
-  readFileSync(new URL('../golden/cross_encoder_minilm_l12.json', import.meta.url), 'utf8'),
+  readFileSync(
+    new URL('../../models/ms-marco-MiniLM-L-12-v2-int8/parity.json', import.meta.url),
+    'utf8',
+  ),
 ) as { pairs: Pair[] };
 
 let pool: WorkerPool;
@@ -38,7 +41,7 @@ it('builds every pair as sentence-transformers does: ids, types and truncation',
       tokenizer.encode(pair.query),
       tokenizer.encode(pair.document),
       crossEncoder.maxLength,
-      tokenizer.special,
+      tokenizer.pair,
     );
     expect(built.ids).toEqual(pair.input_ids);
     expect(built.types.join('')).toBe(pair.token_type_ids);
