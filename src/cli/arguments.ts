@@ -21,6 +21,14 @@ export function positiveNumber(value: string): number {
   return number;
 }
 
+export function zeroOrMore(value: string): number {
+  const number = Number(value);
+  if (value.trim() === '' || !(number >= 0) || number === Number.POSITIVE_INFINITY) {
+    throw new InvalidArgumentError('It must be a number of at least 0.');
+  }
+  return number;
+}
+
 /** A share: from 0 to 1. */
 export function share(value: string): number {
   const number = Number(value);

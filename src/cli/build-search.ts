@@ -3,22 +3,20 @@ import { readQueries } from '../evaluate/collection.js';
 import {
   type BuildSearchOptions,
   type BuiltSearch,
-  type Engine,
+  Engine,
   Index,
   MaxSimError,
 } from '../maxsim.js';
-import { openEngine } from './open.js';
+import { engineArguments, type ModelArguments } from './model-arguments.js';
 import { formatCount } from './output.js';
 import { Progress } from './progress.js';
 
-export type BuildCommandOptions = {
+export type BuildCommandOptions = ModelArguments & {
   retrain?: boolean;
   centroids?: number;
   seed?: number;
   lists?: boolean;
   queries?: string;
-  model?: string;
-  threads?: number;
 };
 
 /** An index to write to, with the engine that encodes its queries; null for vectors of the caller. */
@@ -27,16 +25,14 @@ export type Opened = { index: Index; engine: Engine | null } & AsyncDisposable;
 /** Queries need a model; without any an index of the caller's own vectors will do. */
 export async function openToBuild(
   directory: string,
-  { queries, model, threads }: BuildCommandOptions,
+  options: BuildCommandOptions,
 ): Promise<Opened> {
   try {
-    const engine = await openEngine(directory, {
-      ...(model === undefined ? {} : { model }),
-      ...(threads === undefined ? {} : { threads }),
-    });
+    const engine = await Engine.open(directory, engineArguments(options));
     return { index: engine.index, engine, [Symbol.asyncDispose]: () => engine.close() };
   } catch (error) {
     const other = error instanceof MaxSimError && error.code === 'MODEL_MISMATCH';
+    const { model, queries } = options;
     if (!other || model !== undefined || queries !== undefined) throw error;
     const index = await Index.open(directory, { create: false });
     return { index, engine: null, [Symbol.asyncDispose]: () => index.close() };

@@ -3,15 +3,15 @@ import type { Command } from 'commander';
 import { type CalibrationSample, drawSample } from '../evaluate/calibration-sample.js';
 import { calibrateCodec, DEFAULT_LIMITS } from '../evaluate/codec-calibration.js';
 import { type CollectionQuery, readJudgements, readQueries } from '../evaluate/collection.js';
-import { CODECS, type CodecName, type Encoder, Index, MaxSimError } from '../maxsim.js';
+import { CODECS, type CodecName, type Encoder, Engine, Index, MaxSimError } from '../maxsim.js';
 import { integer, share, someOf } from './arguments.js';
 import { type CodecReport, notesOn, printCodecReport } from './codec-report.js';
 import { Interrupt } from './interrupt.js';
-import { openEngine } from './open.js';
+import { addModelArguments, engineArguments, type ModelArguments } from './model-arguments.js';
 import { formatCount, printJson } from './output.js';
 import { Progress } from './progress.js';
 
-type CodecCommandOptions = {
+type CodecCommandOptions = ModelArguments & {
   queries?: string;
   qrels?: string;
   documents: number;
@@ -20,8 +20,6 @@ type CodecCommandOptions = {
   minOverlap: number;
   maxLoss: number;
   seed: number;
-  model?: string;
-  threads?: number;
   json: boolean;
 };
 
@@ -29,7 +27,7 @@ export function addCalibrateCommand(program: Command): void {
   const calibrate = program
     .command('calibrate')
     .description('measure a choice on your own index, and recommend one');
-  calibrate
+  const command = calibrate
     .command('codec')
     .description('what each codec costs and loses on the documents of an index')
     .argument('<dir>', 'directory of the index')
@@ -50,10 +48,8 @@ export function addCalibrateCommand(program: Command): void {
     )
     .option('--max-loss <loss>', 'nDCG@10 that may be lost', share, DEFAULT_LIMITS.maxLoss)
     .option('--seed <n>', 'of the sample and the intervals', integer(0, 0xffffffff), 0)
-    .option('--model <name>', 'model: catalog name or folder (default: the one of the index)')
-    .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
-    .option('--json', 'print JSON', false)
-    .action(runCodec);
+    .option('--json', 'print JSON', false);
+  addModelArguments(command).action(runCodec);
 }
 
 async function runCodec(
@@ -102,16 +98,9 @@ async function readGiven({ queries: file, qrels }: CodecCommandOptions): Promise
 type Source = { index: Index; encoder: Encoder | null } & AsyncDisposable;
 
 /** An index of the caller's own vectors has no model; its stored vectors are all there is. */
-async function openSource(
-  directory: string,
-  { model, threads }: CodecCommandOptions,
-): Promise<Source> {
+async function openSource(directory: string, options: CodecCommandOptions): Promise<Source> {
   try {
-    const engine = await openEngine(directory, {
-      mode: 'read',
-      ...(model === undefined ? {} : { model }),
-      ...(threads === undefined ? {} : { threads }),
-    });
+    const engine = await Engine.open(directory, { mode: 'read', ...engineArguments(options) });
     return {
       index: engine.index,
       encoder: engine.encoder,
@@ -119,7 +108,7 @@ async function openSource(
     };
   } catch (error) {
     const other = error instanceof MaxSimError && error.code === 'MODEL_MISMATCH';
-    if (!other || model !== undefined) throw error;
+    if (!other || options.model !== undefined) throw error;
     const index = await Index.open(directory, { mode: 'read' });
     return { index, encoder: null, [Symbol.asyncDispose]: () => index.close() };
   }

@@ -10,6 +10,7 @@ import {
   openToBuild,
 } from './build-search.js';
 import { Interrupt } from './interrupt.js';
+import { addModelArguments } from './model-arguments.js';
 import {
   formatBytes,
   formatCount,
@@ -22,7 +23,7 @@ import {
 type CompactOptions = BuildCommandOptions & { search: boolean; retrain: boolean; json: boolean };
 
 export function addCompactCommand(program: Command): void {
-  program
+  const command = program
     .command('compact')
     .description('merge all segments of an index into one, without its dead documents')
     .argument('<dir>', 'directory of the index')
@@ -37,10 +38,8 @@ export function addCompactCommand(program: Command): void {
     .option('--no-lists', 'none, whatever the size')
     .option('--seed <n>', 'which tokens and queries are taken', integer(0, 2 ** 32))
     .option('--queries <file>', 'queries to measure with (default: made from the documents)')
-    .option('--model <name>', 'model: catalog name or folder (default: the one of the index)')
-    .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
-    .option('--json', 'print the result as JSON', false)
-    .action(runCompact);
+    .option('--json', 'print the result as JSON', false);
+  addModelArguments(command).action(runCompact);
 }
 
 async function runCompact(

@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { Engine, MaxSimError } from '../maxsim.js';
 import { loadAddon } from '../runtime/addon.js';
-import { type CatalogEntry, catalogEntries, locateModel, sha256 } from '../runtime/catalog.js';
+import {
+  type CatalogEntry,
+  catalogEntries,
+  type LocatedModel,
+  locateModel,
+  modelsHere,
+  sha256,
+} from '../runtime/catalog.js';
 import { formatBytes, formatMs, paint, printJson, printLine, renderFacts } from './output.js';
 
 /** Something that does not work, and what to do about it. */
@@ -44,6 +51,8 @@ type Report = {
   isa: string | null;
   modelThreads: number;
   models: ModelReport[];
+  /** Those in the cache and in folders of MAXSIM_MODELS. */
+  otherModels: LocatedModel[];
   selfTest: SelfTest | null;
   problems: Problem[];
 };
@@ -66,7 +75,8 @@ async function examine(): Promise<Report> {
   checkNode(problems);
   const native = examineAddon(problems);
   const models: ModelReport[] = [];
-  for (const entry of catalogEntries()) models.push(await examineModel(entry, problems));
+  for (const entry of catalogEntries().filter(({ id }) => id === null))
+    models.push(await examineModel(entry, problems));
   const selfTest = problems.length === 0 ? await runSelfTest(problems) : null;
   const { version, versions } = process;
   return {
@@ -92,6 +102,7 @@ async function examine(): Promise<Report> {
     isa: process.env['MAXSIM_ISA'] ?? null,
     modelThreads: Math.min(8, availableParallelism()),
     models,
+    otherModels: modelsHere().filter(({ name }) => !models.some((model) => model.name === name)),
     selfTest,
     problems,
   };
@@ -222,7 +233,8 @@ function mark(ok: boolean): string {
 }
 
 function print(report: Report): void {
-  const { node, cpu, memory, addon, kernels, isa, models, selfTest, problems } = report;
+  const { node, cpu, memory, addon, kernels, isa, models, otherModels, selfTest, problems } =
+    report;
   printLine(
     renderFacts([
       ['node', `${node.version}, ABI ${node.abi}, Node-API ${node.napi}, ${node.platform}`],
@@ -247,6 +259,7 @@ function print(report: Report): void {
       `  ${model.directory ?? 'not found'}, ${formatBytes(model.sizeBytes)}${model.verified ? ', size and SHA-256 verified' : ''}`,
     );
   }
+  for (const { name, directory } of otherModels) printLine(`  ${name}, ${directory}`);
   if (selfTest !== null) {
     printLine(
       `${mark(problems.length === 0)} trial run: model loaded and two passages stored in ${formatMs(selfTest.indexMs)}, searched in ${formatMs(selfTest.queryMs)}, read by the cross-encoder (with its load) in ${formatMs(selfTest.crossEncoderMs)}`,

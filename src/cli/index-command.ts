@@ -1,11 +1,11 @@
 /** `maxsim index`: streams sources into an index, batch by durable batch, and goes on where it was. */
 import { type Command, Option } from 'commander';
-import { CODECS, type CodecName, type FieldType, Index, MaxSimError } from '../maxsim.js';
+import { CODECS, type CodecName, Engine, type FieldType, Index, MaxSimError } from '../maxsim.js';
 import { fieldTypes, integer } from './arguments.js';
 import { prepareSearch } from './build-search.js';
 import { Indexing, type IndexingReport, type Refused } from './indexing.js';
 import { Interrupt } from './interrupt.js';
-import { openEngine } from './open.js';
+import { addModelArguments, engineArguments, type ModelArguments } from './model-arguments.js';
 import {
   formatBytes,
   formatCount,
@@ -18,12 +18,10 @@ import { Progress } from './progress.js';
 import { learnCodec } from './recode.js';
 import { openSource, type Source } from './source.js';
 
-type IndexCommandOptions = {
-  model?: string;
+type IndexCommandOptions = ModelArguments & {
   codec?: CodecName;
   field?: Record<string, FieldType>;
   tenant?: string;
-  threads?: number;
   search: boolean;
   batch: number;
   json: boolean;
@@ -41,7 +39,7 @@ type Summary = IndexingReport & {
 const NAMED = 10;
 
 export function addIndexCommand(program: Command): void {
-  program
+  const command = program
     .command('index')
     .description('add documents to an index, and create it where there is none')
     .argument('<dir>', 'directory of the index')
@@ -49,7 +47,6 @@ export function addIndexCommand(program: Command): void {
       '<source...>',
       'BEIR folder (corpus.jsonl), .jsonl file of {_id|id, text, title?, metadata?}, or folder of .txt and .md files',
     )
-    .option('--model <name>', 'model: catalog name or folder (default: the one of the index)')
     .addOption(
       new Option(
         '--codec <codec>',
@@ -62,17 +59,16 @@ export function addIndexCommand(program: Command): void {
       fieldTypes,
     )
     .option('--tenant <name>', 'whose documents they are; creates an index with tenants')
-    .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
     .option('--search', 'at the end, prepare searches that need not score every document', false)
     .option('--batch <n>', 'documents per commit', integer(1, 100_000), 64)
-    .option('--json', 'print the summary as JSON', false)
-    .action(runIndex);
+    .option('--json', 'print the summary as JSON', false);
+  addModelArguments(command).action(runIndex);
 }
 
 async function runIndex(
   directory: string,
   paths: string[],
-  { model, codec, field, tenant, threads, search, batch, json }: IndexCommandOptions,
+  { codec, field, tenant, search, batch, json, ...rest }: IndexCommandOptions,
 ): Promise<void> {
   // Before the index is opened: a misspelled source must not leave an empty index behind.
   const sources = await Promise.all(paths.map(openSource));
@@ -87,12 +83,11 @@ async function runIndex(
   );
   try {
     const stored = codec === undefined ? undefined : await whileIndexing(directory, codec);
-    await using engine = await openEngine(directory, {
-      ...(model === undefined ? {} : { model }),
+    await using engine = await Engine.open(directory, {
       ...(stored === undefined ? {} : { codec: stored }),
       ...(field === undefined ? {} : { fields: field }),
       ...(tenant === undefined ? {} : { tenants: true }),
-      ...(threads === undefined ? {} : { threads }),
+      ...engineArguments(rest),
     });
     engine.index.view(tenant); // before anything is read
     const bar = new Progress({ unit: 'documents', json });

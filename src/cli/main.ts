@@ -15,6 +15,7 @@ import { addExportCommand } from './export.js';
 import { addImportCommand } from './import.js';
 import { addIndexCommand } from './index-command.js';
 import { addInspectCommand } from './inspect.js';
+import { addModelsCommand } from './models.js';
 import { paintError } from './output.js';
 import { addRecodeCommand } from './recode.js';
 import { addRepairCommand } from './repair.js';
@@ -50,6 +51,7 @@ function createProgram(): Command {
   addCalibrateCommand(program);
   addDoctorCommand(program);
   addDemoCommand(program);
+  addModelsCommand(program);
   return program;
 }
 

@@ -1,10 +1,9 @@
 /** `maxsim rerank`: orders candidates that somebody else found, for one query or a set of them. */
 import type { Command } from 'commander';
-import type { Candidate } from '../maxsim.js';
+import { type Candidate, Engine } from '../maxsim.js';
 import { idList, positiveNumber } from './arguments.js';
 import { readCandidates, readTrecRun } from './candidates.js';
 import { printResult } from './hits.js';
-import { openEngine } from './open.js';
 import { printJson } from './output.js';
 import { runQuerySet } from './query-set.js';
 import {
@@ -65,14 +64,14 @@ async function runRerank(
   };
   if (query !== undefined) {
     const list: Candidate[] = ids ?? (await readCandidates(candidates as string));
-    await using engine = await openEngine(directory, engineOptions(options));
+    await using engine = await Engine.open(directory, engineOptions(options));
     const topK = options.topK ?? TOP_K;
     const result = await engine.rerank(query, list, { ...rankOptions, topK, explain });
     if (json) printJson({ query, ...result });
     else printResult(query, result);
   } else if (queries !== undefined && run !== undefined && candidatesRun !== undefined) {
     const first = await readTrecRun(candidatesRun);
-    await using engine = await openEngine(directory, engineOptions(options));
+    await using engine = await Engine.open(directory, engineOptions(options));
     await runQuerySet({
       queriesFile: queries,
       runFile: run,

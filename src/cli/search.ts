@@ -1,14 +1,14 @@
 /** `maxsim search`: the best documents of a whole index, for one query or a set of them. */
 import { type Command, Option } from 'commander';
-import type { Filter, SearchMethod } from '../maxsim.js';
+import { Engine, type EngineOptions, type Filter, type SearchMethod } from '../maxsim.js';
 import { filterJson, integer, recall } from './arguments.js';
 import { printResult } from './hits.js';
-import { openEngine } from './open.js';
+import { addModelArguments, engineArguments, type ModelArguments } from './model-arguments.js';
 import { printJson } from './output.js';
 import { runQuerySet } from './query-set.js';
 
 /** What `search` and `rerank` have in common. */
-export type RankCommandOptions = {
+export type RankCommandOptions = ModelArguments & {
   topK?: number;
   crossEncoder: boolean;
   keep: number;
@@ -17,8 +17,6 @@ export type RankCommandOptions = {
   run?: string;
   filter?: Filter;
   tenant?: string;
-  model?: string;
-  threads?: number;
   json: boolean;
 };
 
@@ -53,7 +51,7 @@ export function addSearchCommand(program: Command): void {
 }
 
 export function addRankOptions(command: Command, topK: string): Command {
-  return command
+  command
     .option('--top-k <n>', topK, integer(1, 100_000))
     .option('--cross-encoder', 'let the cross-encoder reorder the best', false)
     .option('--keep <n>', 'how many of the best the cross-encoder reads', integer(1, 1000), 20)
@@ -62,9 +60,8 @@ export function addRankOptions(command: Command, topK: string): Command {
     .option('--tenant <name>', 'whose documents, in an index with tenants')
     .option('--queries <file>', 'a set of queries, {_id|id, text} a line; needs --run')
     .option('--run <file>', 'where to write the TREC run of --queries')
-    .option('--model <name>', 'model: catalog name or folder (default: the one of the index)')
-    .option('--threads <n>', 'model threads (default: one per core, at most 8)', integer(1, 256))
     .option('--json', 'print JSON', false);
+  return addModelArguments(command);
 }
 
 /** One query, or a set with a place for its run: anything else is a usage error. */
@@ -82,12 +79,8 @@ export function checkQueryOptions(
   if (explain && run !== undefined) usage('--explain is for a single query');
 }
 
-export function engineOptions({ model, threads }: RankCommandOptions) {
-  return {
-    mode: 'read' as const,
-    ...(model === undefined ? {} : { model }),
-    ...(threads === undefined ? {} : { threads }),
-  };
+export function engineOptions(options: RankCommandOptions): EngineOptions {
+  return { mode: 'read', ...engineArguments(options) };
 }
 
 /** What limits the documents that are looked at. */
@@ -119,7 +112,7 @@ async function runSearch(
 ): Promise<void> {
   checkQueryOptions(command, query, options);
   const { queries, run, json, explain } = options;
-  await using engine = await openEngine(directory, engineOptions(options));
+  await using engine = await Engine.open(directory, engineOptions(options));
   const crossEncoder = crossEncoderOption(options);
   if (query !== undefined) {
     const result = await engine.search(query, {
