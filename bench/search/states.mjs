@@ -42,8 +42,16 @@ export async function tokenStates({ model, name, documents, queries, say = () =>
   const directory = join(CACHE, `states-${name}-${key}`);
   const files = ['documents', 'queries'].map((kind) => join(directory, kind));
   if (!files.every((file) => existsSync(file))) {
-    const session = await ModelSession.open(join(model, 'model.onnx'), 1);
-    const tokenizer = await TextTokenizer.open(model);
+    const session = await ModelSession.open({
+      file: join(model, 'model.onnx'),
+      output: null,
+      head: [],
+      width: null,
+      optimisation: 'all',
+      threads: 1,
+    });
+    // As written: the key of what is cached says so.
+    const tokenizer = await TextTokenizer.open(model, { specialTokens: 'as-written' });
     const encode = async (/** @type {number[][]} */ ids, /** @type {string} */ what) =>
       await hiddenStates(session, ids, (done) => say(`${what} ${done} of ${ids.length}`));
     const ids = documents.map((text) => toIds(tokenizer, text, DOCUMENT_TOKENS, 0));
@@ -97,8 +105,8 @@ async function readStates(file) {
 /** @param {TextTokenizer} tokenizer @param {string} text @param {number} most @param {number} least */
 function toIds(tokenizer, text, most, least) {
   const { cls, sep, mask } = tokenizer.special;
-  const ids = [cls, ...tokenizer.encode(text).slice(0, most - 2), sep];
-  while (ids.length < least) ids.push(mask);
+  const ids = [cls, ...tokenizer.encode(text).slice(0, most - 2), /** @type {number} */ (sep)];
+  while (ids.length < least) ids.push(/** @type {number} */ (mask));
   return ids;
 }
 
