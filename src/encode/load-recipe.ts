@@ -166,13 +166,8 @@ export async function loadRecipe(model: string | ModelOptions): Promise<LoadedRe
  * sentence-transformers' files come before onnx_config.json. A folder without any is told by hand.
  */
 async function readSettings(directory: string, given: GivenOptions): Promise<Settings> {
-  const exported = await readOnnxConfig(directory);
-  const found =
-    (await readSentenceTransformers(directory)) ??
-    (await readPylate(directory)) ??
-    (await readStanford(directory));
-  if (found !== null) return { ...found, dim: found.dim ?? exported?.dim ?? null };
-  if (exported !== null) return exported;
+  const said = await settingsOf(directory);
+  if (said !== null) return said;
   if (given.queryLength === undefined || given.documentLength === undefined) {
     throw new MaxSimError(
       'INVALID_MODEL',
@@ -180,6 +175,16 @@ async function readSettings(directory: string, given: GivenOptions): Promise<Set
     );
   }
   return { ...BLANK, layout: 'by-hand', expansion: 'none', notes: [] };
+}
+
+/** Null where the folder says nothing of how its model reads texts. */
+export async function settingsOf(directory: string): Promise<Settings | null> {
+  const exported = await readOnnxConfig(directory);
+  const found =
+    (await readSentenceTransformers(directory)) ??
+    (await readPylate(directory)) ??
+    (await readStanford(directory));
+  return found === null ? exported : { ...found, dim: found.dim ?? exported?.dim ?? null };
 }
 
 /** Throws INVALID_MODEL where a file of weights is not there. */

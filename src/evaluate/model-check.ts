@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { MaxSimError } from '../errors.js';
+import { shippedFolder } from '../runtime/catalog.js';
 import { type Choice, recordChoice } from '../runtime/choice.js';
 import { coreCount } from '../runtime/cores.js';
 import { type GraphForm, graphForms } from '../runtime/graph-forms.js';
@@ -113,10 +114,11 @@ export async function checkModel(name: string, options: ModelCheckOptions): Prom
   };
 }
 
-function fixtureFile({ directory }: CheckedModel, given: string | undefined): string | null {
+/** Beside the model, or of the package, where the model is one of its own in another folder. */
+function fixtureFile({ name, directory }: CheckedModel, given: string | undefined): string | null {
   if (given !== undefined) return given;
-  const file = join(directory, FIXTURE_FILE);
-  return existsSync(file) ? file : null;
+  const places = [directory, shippedFolder(name)].map((folder) => join(folder, FIXTURE_FILE));
+  return places.find((file) => existsSync(file)) ?? null;
 }
 
 function openTrial(

@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { EncodeJob } from '../encode/encode-texts.js';
-import { loadRecipe } from '../encode/load-recipe.js';
+import { loadRecipe, settingsOf } from '../encode/load-recipe.js';
 import type { ModelOptions } from '../encode/model-options.js';
 import type { Recipe } from '../encode/recipe.js';
 import type { TextKind } from '../encode/sequence.js';
@@ -21,7 +21,12 @@ export type CheckedModel = {
   name: string;
   directory: string;
   kind: 'late-interaction' | 'cross-encoder';
+  /** Whether the folder says nothing of how a late-interaction model reads texts. */
+  byHand: boolean;
 };
+
+/** To load what says nothing; the fixture has the lengths that are compared. */
+const NOMINAL: ModelOptions = { queryLength: 32, documentLength: 256 };
 
 /**
  * By catalog name, hub id or path: a folder whose config.json names a classifier of sequences is a
@@ -33,7 +38,9 @@ export async function findModel(nameOrPath: string, options: LocateOptions): Pro
   const { name, directory } = locateModel(resolved, entry?.kind ?? 'late-interaction', options);
   const isCrossEncoder =
     entry === undefined ? await classifiesSequences(directory) : entry.kind === 'cross-encoder';
-  return { name, directory, kind: isCrossEncoder ? 'cross-encoder' : 'late-interaction' };
+  if (isCrossEncoder) return { name, directory, kind: 'cross-encoder', byHand: false };
+  const byHand = (await settingsOf(directory)) === null;
+  return { name, directory, kind: 'late-interaction', byHand };
 }
 
 async function classifiesSequences(directory: string): Promise<boolean> {
@@ -49,8 +56,8 @@ async function classifiesSequences(directory: string): Promise<boolean> {
 /** The licence was looked at when the model was found. */
 export const LICENSED: LocateOptions = { allowNonCommercial: true };
 
-export function source({ directory }: CheckedModel): ModelOptions & { model: string } {
-  return { model: directory, ...LICENSED };
+export function source({ directory, byHand }: CheckedModel): ModelOptions & { model: string } {
+  return { model: directory, ...LICENSED, ...(byHand ? NOMINAL : {}) };
 }
 
 /** The graph of one form of the model, as the loader would run it. Throws INVALID_MODEL. */

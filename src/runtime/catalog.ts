@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readdirSync, readFileSync } from 'node:fs';
-import { delimiter, isAbsolute, join, resolve, sep } from 'node:path';
+import { basename, delimiter, isAbsolute, join, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { distance } from 'fastest-levenshtein';
 import { MaxSimError } from '../errors.js';
@@ -183,6 +183,11 @@ export function placesOf(name: string, entry: CatalogEntry | undefined): string[
   const id = entry?.id ?? (isHubId ? name : null);
   if (id !== null) places.push(pulledFolder(id));
   return [...new Set(places)];
+}
+
+/** Where a model of the package is, if it is one. */
+export function shippedFolder(name: string): string {
+  return join(SHIPPED, basename(name));
 }
 
 /** Where `maxsim models pull` puts the model of a hub id. */
