@@ -14,6 +14,7 @@
 #include "maxsim/codec.h"
 #include "maxsim/query.h"
 #include "maxsim/rotation.h"
+#include "maxsim/round.h"
 #include "maxsim_of.h"
 
 using namespace maxsim;
@@ -21,6 +22,37 @@ using namespace maxsim;
 namespace {
 
 constexpr float kDocumentScale = 1.f / 127.f;
+
+// What MaxsimEncodeInt8 stores of one rotated token, written down naively and always clamped.
+std::vector<uint8_t> NaiveBytes(const std::vector<float>& values, float unit) {
+  const auto kept = [](float value) {
+    const float below = value > 127.f ? 127.f : value;
+    return RoundHalfToEven(below > -127.f ? below : -127.f);
+  };
+  const float inverse_unit = 1.f / unit;
+  float exact = 0;
+  for (const float value : values) exact += value * value;
+  float gain = 1, best = 1, least = 0;
+  for (int attempt = 0; attempt < 4; attempt++) {
+    float stored = 0;
+    for (const float value : values) stored += value * kept(value * (gain * inverse_unit));
+    stored *= unit;
+    const float missing = std::fabs(stored - exact);
+    if (attempt == 0 || least > missing) {
+      least = missing;
+      best = gain;
+    }
+    float next = gain * (exact / stored);
+    if (next > 1.f + 0.02f) next = 1.f + 0.02f;
+    if (1.f - 0.02f > next) next = 1.f - 0.02f;
+    if (stored > 0) gain = next;
+  }
+  std::vector<uint8_t> bytes;
+  for (const float value : values) {
+    bytes.push_back(static_cast<uint8_t>(kept(value * (best * inverse_unit)) + 128.f));
+  }
+  return bytes;
+}
 
 // A document of int8-token, whose first part is one of int8: any bytes, scales of any size.
 std::vector<uint8_t> RandomBlock(size_t length, size_t dim, Noise& noise) {
@@ -213,6 +245,51 @@ TEST_CASE("tokens become the same bytes in every kernel set, whatever the floats
           bool finite = true;
           for (size_t d = 0; d < dim; d++) finite = finite && std::isfinite(tokens[t * dim + d]);
           if (!finite) CHECK(!(own.squares[t] <= 1e30f));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("tokens are clamped wherever a component can reach the limit") {
+  // Of the largest component, in units; the first few are where clamping begins to be needed.
+  const float reaches[] = {124.4f, 124.499f, 124.5f, 124.501f, 125.f, 126.9f, 127.f,
+                           127.4f, 127.5f,   127.6f, 128.f,    130.f, 200.f,  1e6f};
+  const float wild[] = {0.f, NAN, INFINITY, -INFINITY, 3e19f};
+  for (const size_t dim : {8, 9, 50, 128}) {
+    CAPTURE(dim);
+    Noise noise(dim + 1);
+    const RotationOf rotation(dim);
+    const size_t row = PaddedDim(dim);
+    for (const float reach : reaches) {
+      CAPTURE(reach);
+      for (const float odd : wild) {
+        CAPTURE(odd);
+        std::vector<float> tokens = noise.Floats(kMaxsimLanes * dim);
+        const size_t whose = noise.Next() % kMaxsimLanes;
+        if (odd != 0.f) tokens[whose * dim + noise.Next() % dim] = odd;
+        std::vector<float> lanes(kMaxsimLanes * dim);
+        TokensToLanes(tokens.data(), kMaxsimLanes, dim, lanes.data());
+        RotateLanes(lanes.data(), dim);
+        std::vector<std::vector<float>> rotated(kMaxsimLanes);
+        float largest = 0;
+        for (size_t t = 0; t < kMaxsimLanes; t++) {
+          for (size_t d = 0; d < dim; d++) rotated[t].push_back(lanes[d * kMaxsimLanes + t]);
+          if (odd != 0.f && t == whose) continue;
+          for (const float value : rotated[t]) largest = std::max(largest, std::fabs(value));
+        }
+        const float unit = largest / reach;
+        for (const MaxsimKernels* kernels : AllKernels()) {
+          CAPTURE(std::string(kernels->name));
+          std::vector<uint8_t> got(kMaxsimLanes * row);
+          MaxsimEncodedInt8 encoded{};
+          kernels->encode_int8(tokens.data(), kMaxsimLanes, rotation.get(), unit, row, got.data(),
+                               &encoded);
+          for (size_t t = 0; t < kMaxsimLanes; t++) {
+            CAPTURE(t);
+            CHECK(std::vector<uint8_t>(&got[t * row], &got[t * row] + dim) ==
+                  NaiveBytes(rotated[t], unit));
+          }
         }
       }
     }
