@@ -295,3 +295,22 @@ TEST_CASE("tokens are clamped wherever a component can reach the limit") {
     }
   }
 }
+
+TEST_CASE("a token that is stretched to the limit is clamped there") {
+  constexpr size_t kDim = 1024;
+  // All but one component round to zero, so the one that is within the limit is stretched past it.
+  std::vector<float> tokens(kDim, 0.45f);
+  tokens[5] = 126.9f;
+  RotateBack(tokens.data(), kDim);
+  std::vector<float> rotated = tokens;
+  Rotate(rotated.data(), kDim);
+  const RotationOf rotation(kDim);
+  for (const MaxsimKernels* kernels : AllKernels()) {
+    CAPTURE(std::string(kernels->name));
+    std::vector<uint8_t> got(kDim);
+    MaxsimEncodedInt8 encoded{};
+    kernels->encode_int8(tokens.data(), 1, rotation.get(), 1.f, kDim, got.data(), &encoded);
+    CHECK(got[5] == 255);
+    CHECK(got == NaiveBytes(rotated, 1.f));
+  }
+}
