@@ -3,8 +3,8 @@
  * the logit, and a saturated sigmoid ties). Gives way after each session run.
  */
 import { MaxSimError } from '../errors.js';
-import { planBatches, toBatch } from '../runtime/batches.js';
-import type { GraphSpec, ModelSession } from '../runtime/session.js';
+import type { StopFlag } from '../runtime/native-encoder.js';
+import type { GraphSpec, Session } from '../runtime/session.js';
 import type { TextTokenizer } from '../runtime/tokenizer.js';
 import { type Pair, toPair } from './pair.js';
 
@@ -22,7 +22,8 @@ export type PairsJob = {
 export async function* scorePairs(
   { query, texts, maxLength }: PairsJob,
   tokenizer: TextTokenizer,
-  session: ModelSession,
+  session: Session,
+  stop?: StopFlag,
 ): AsyncGenerator<void, Float32Array> {
   // More than fits is of no use, and a text of megabytes takes seconds.
   const { ids: queryPieces } = yield* tokenizer.encodeStart(query, maxLength);
@@ -34,13 +35,13 @@ export async function* scorePairs(
   yield;
   const logits = new Float32Array(texts.length);
   const lengths = pairs.map((pair) => pair.ids.length);
-  for (const positions of planBatches(lengths, session.batchTokens)) {
-    const batch = toBatch(positions.map((position) => pairs[position] as Pair));
-    const { data, dims } = await session.run(batch);
-    if (data.length !== batch.size) {
+  for (const positions of session.plan(lengths)) {
+    const batch = positions.map((position) => pairs[position] as Pair);
+    const { data, dims } = await session.run(batch, stop);
+    if (data.length !== batch.length) {
       throw new MaxSimError(
         'INVALID_MODEL',
-        `A cross-encoder must give one logit a pair, but gave [${dims.join(', ')}] for ${batch.size} pairs.`,
+        `A cross-encoder must give one logit a pair, but gave [${dims.join(', ')}] for ${batch.length} pairs.`,
       );
     }
     positions.forEach((position, row) => {

@@ -4,7 +4,7 @@
  */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { MaxSimError } from '../errors.js';
-import { ModelSession } from './session.js';
+import { OnnxSession } from './onnx-session.js';
 
 type Probe = { probe: string; output: string };
 
@@ -22,7 +22,7 @@ export function probeWidth(file: string, output: string): Promise<number> {
 }
 
 async function answer({ probe: file, output }: Probe): Promise<void> {
-  const session = await ModelSession.open({
+  const session = await OnnxSession.open({
     file,
     output,
     head: [],
@@ -30,9 +30,7 @@ async function answer({ probe: file, output }: Probe): Promise<void> {
     optimisation: 'disabled',
     threads: 1,
   });
-  const zero = BigInt64Array.of(0n);
-  const attention = BigInt64Array.of(1n);
-  const { dims } = await session.run({ size: 1, length: 1, ids: zero, attention, types: zero });
+  const { dims } = await session.run([{ ids: [0], attended: 1 }]);
   await session.close();
   parentPort?.postMessage(dims.at(-1));
 }
