@@ -82,6 +82,7 @@ export class Engine {
       threads,
       threadsPerRun,
       maxQueuedTokens,
+      runtime,
       queryCacheBytes = QUERY_CACHE_BYTES,
       warmUp = false,
       ...reading
@@ -96,6 +97,7 @@ export class Engine {
       'threads',
       'threadsPerRun',
       'maxQueuedTokens',
+      'runtime',
       'queryCacheBytes',
       'warmUp',
       'verify',
@@ -108,6 +110,7 @@ export class Engine {
       ...(threads === undefined ? {} : { threads }),
       ...(threadsPerRun === undefined ? {} : { threadsPerRun }),
       ...(maxQueuedTokens === undefined ? {} : { maxQueuedTokens }),
+      ...(runtime === undefined ? {} : { runtime }),
     };
     const pool = newPool(threading);
     try {
