@@ -22,12 +22,39 @@ type Grades = ReadonlyMap<string, number>;
 
 const gain = (grades: Grades, id: string): number => Math.max(0, grades.get(id) ?? 0);
 
+/**
+ * What a grade is worth. 'linear': the grade, as in trec_eval and BEIR (K. Järvelin and J. Kekäläinen,
+ * ACM TOIS 20 (4), 2002). 'exponential': 2^grade - 1, as in gdeval and learning to rank (C. Burges et
+ * al., ICML 2005). The two differ only where there are grades above 1.
+ */
+export type Gain = 'linear' | 'exponential';
+
 /** nDCG over the first k documents; k may be Infinity. 0 when nothing is relevant. */
-export function ndcg(ranking: readonly string[], grades: Grades, k: number): number {
-  const discounted = (gains: readonly number[]): number =>
-    gains.slice(0, k).reduce((sum, g, i) => sum + g / Math.log2(i + 2), 0);
+export function ndcg(
+  ranking: readonly string[],
+  grades: Grades,
+  k: number,
+  kind: Gain = 'linear',
+): number {
+  const worth = (grade: number): number => (kind === 'linear' ? grade : 2 ** grade - 1);
+  const discounted = (found: readonly number[]): number =>
+    found.slice(0, k).reduce((sum, grade, i) => sum + worth(grade) / Math.log2(i + 2), 0);
   const ideal = discounted([...grades.values()].map((g) => Math.max(0, g)).sort((a, b) => b - a));
-  return ideal === 0 ? 0 : discounted(ranking.map((id) => gain(grades, id))) / ideal;
+  return ideal === 0 ? 0 : discounted(ranking.slice(0, k).map((id) => gain(grades, id))) / ideal;
+}
+
+/**
+ * nDCG of the best order that these candidates can be put in: what no reranker of them can exceed.
+ * The ideal is that of all judged documents, so relevant ones that are no candidates keep it below 1.
+ */
+export function oracleNdcg(
+  candidates: readonly string[],
+  grades: Grades,
+  k: number,
+  kind: Gain = 'linear',
+): number {
+  const best = [...candidates].sort((a, b) => gain(grades, b) - gain(grades, a));
+  return ndcg(best, grades, k, kind);
 }
 
 /** Average precision over the first k documents. */
@@ -41,15 +68,25 @@ export function averagePrecision(ranking: readonly string[], grades: Grades, k: 
   return relevant === 0 ? 0 : sum / relevant;
 }
 
-/** 1 / rank of the first relevant document, 0 when there is none. */
-export function reciprocalRank(ranking: readonly string[], grades: Grades): number {
-  const at = ranking.findIndex((id) => gain(grades, id) > 0);
+/** 1 / rank of the first relevant document among the first k (default: all), 0 when there is none. */
+export function reciprocalRank(
+  ranking: readonly string[],
+  grades: Grades,
+  k = Number.POSITIVE_INFINITY,
+): number {
+  const at = ranking.slice(0, k).findIndex((id) => gain(grades, id) > 0);
   return at < 0 ? 0 : 1 / (at + 1);
 }
 
 /** Share of the first k places that hold a relevant document; a short ranking counts as k places. */
 export function precision(ranking: readonly string[], grades: Grades, k: number): number {
   return hits(ranking, grades, k) / k;
+}
+
+/** Precision at as many places as there are relevant documents. */
+export function rPrecision(ranking: readonly string[], grades: Grades): number {
+  const relevant = relevantCount(grades);
+  return relevant === 0 ? 0 : precision(ranking, grades, relevant);
 }
 
 /** Share of the relevant documents among the first k. */
@@ -61,6 +98,22 @@ export function recall(ranking: readonly string[], grades: Grades, k: number): n
 /** 1 when the first k hold a relevant document, else 0. */
 export function success(ranking: readonly string[], grades: Grades, k: number): number {
   return hits(ranking, grades, k) > 0 ? 1 : 0;
+}
+
+/**
+ * Share of the first k places with a judgement, whatever its grade. A system whose share is low is
+ * measured on what nobody looked at, which counts as not relevant. A short ranking counts by its length;
+ * an empty one has nothing unjudged.
+ */
+export function judged(ranking: readonly string[], grades: Grades, k: number): number {
+  const top = ranking.slice(0, k);
+  return top.length === 0 ? 1 : top.filter((id) => grades.has(id)).length / top.length;
+}
+
+/** Whether any document is judged relevant: without one, no ranking measure means anything. */
+export function hasRelevant(grades: Grades): boolean {
+  for (const grade of grades.values()) if (grade > 0) return true;
+  return false;
 }
 
 /**

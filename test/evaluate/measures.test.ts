@@ -1,12 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
+import { effectOf, headroomOf } from '../../dist/evaluate/effect.js';
 import {
   averagePrecision,
+  hasRelevant,
+  judged,
   mean,
   ndcg,
+  oracleNdcg,
   precision,
   recall,
   reciprocalRank,
+  rPrecision,
   success,
   trecOrder,
 } from '../../dist/evaluate/measures.js';
@@ -26,7 +31,8 @@ type Measure = (ranking: readonly string[], grades: ReadonlyMap<string, number>)
 const measures: Record<string, Measure> = {
   map: (ranking, grades) => averagePrecision(ranking, grades, Number.POSITIVE_INFINITY),
   map_cut_100: (ranking, grades) => averagePrecision(ranking, grades, 100),
-  recip_rank: reciprocalRank,
+  recip_rank: (ranking, grades) => reciprocalRank(ranking, grades),
+  Rprec: (ranking, grades) => rPrecision(ranking, grades),
   P_5: (ranking, grades) => precision(ranking, grades, 5),
   recall_100: (ranking, grades) => recall(ranking, grades, 100),
   ndcg: (ranking, grades) => ndcg(ranking, grades, Number.POSITIVE_INFINITY),
@@ -76,4 +82,62 @@ it('writes TREC runs whose scores fall strictly, so that trec_eval keeps their o
 
 it('refuses ids that the TREC format cannot hold', () => {
   expect(() => trecRunLines('q 1', [{ id: 'a', score: 1 }], 'test')).toThrow('white space');
+});
+
+const grades = new Map([
+  ['a', 3],
+  ['b', 1],
+  ['c', 0],
+  ['d', -1],
+]);
+
+it('exponential gain weighs high grades more, and equals linear gain for grades of 0 and 1', () => {
+  // DCG = 1 + 7 / log2(3), ideal = 7 + 1 / log2(3)
+  const log3 = Math.log2(3);
+  expect(ndcg(['b', 'a'], grades, 10, 'exponential')).toBeCloseTo(
+    (1 + 7 / log3) / (7 + 1 / log3),
+    12,
+  );
+  expect(ndcg(['b', 'a'], grades, 10)).toBeCloseTo((1 + 3 / log3) / (3 + 1 / log3), 12);
+  const binary = new Map([
+    ['a', 1],
+    ['b', 0],
+  ]);
+  expect(ndcg(['b', 'a'], binary, 10, 'exponential')).toBe(ndcg(['b', 'a'], binary, 10));
+});
+
+it('the oracle is the best order of the candidates, against the ideal of all judged documents', () => {
+  expect(oracleNdcg(['x', 'b', 'a'], grades, 10)).toBe(1);
+  expect(oracleNdcg(['x', 'c', 'b'], grades, 10)).toBeCloseTo(1 / (3 + 1 / Math.log2(3)), 12);
+  expect(oracleNdcg(['x'], grades, 10)).toBe(0);
+});
+
+it('judged counts places with any judgement, of a short ranking by its length', () => {
+  expect(judged(['a', 'x', 'd', 'y'], grades, 4)).toBe(0.5);
+  expect(judged(['a', 'x'], grades, 10)).toBe(0.5);
+  expect(judged([], grades, 10)).toBe(1);
+  expect(hasRelevant(grades)).toBe(true);
+  expect(hasRelevant(new Map([['c', 0]]))).toBe(false);
+});
+
+it('the reciprocal rank ends at its depth', () => {
+  expect(reciprocalRank(['x', 'y', 'a'], grades)).toBeCloseTo(1 / 3, 12);
+  expect(reciprocalRank(['x', 'y', 'a'], grades, 2)).toBe(0);
+});
+
+it('effects count queries, not sizes, and rounding is no effect', () => {
+  expect(effectOf([0.1 + 0.2, 0.5, 0.5, 0], [0.3, 0.4, 0.9, 0])).toEqual({
+    queries: 4,
+    better: 1,
+    equal: 2,
+    worse: 1,
+    harmRate: 0.25,
+  });
+  expect(effectOf([], []).harmRate).toBe(0);
+});
+
+it('precision gap and ceiling both start at the first stage', () => {
+  const { precisionGap, ceiling } = headroomOf(0.5, 0.75, 0.875);
+  expect(precisionGap).toBe(0.25);
+  expect(ceiling).toBe(0.375);
 });
