@@ -14,6 +14,31 @@ export function seededRandom(seed: number): Random {
   };
 }
 
+/**
+ * Unsigned 32-bit words: xoshiro128** 1.1 by D. Blackman and S. Vigna, 128 bits of state, for where so
+ * much is drawn that mulberry32 would come round.
+ */
+export function seededBits(seed: number): () => number {
+  const random = seededRandom(seed);
+  const word = (): number => (random() * 2 ** 32) | 0;
+  let a = word();
+  let b = word();
+  let c = word();
+  let d = word() | 1; // never all zero
+  return () => {
+    const five = Math.imul(b, 5);
+    const result = Math.imul((five << 7) | (five >>> 25), 9) >>> 0;
+    const t = b << 9;
+    c ^= a;
+    d ^= b;
+    b ^= c;
+    a ^= d;
+    c ^= t;
+    d = (d << 11) | (d >>> 21);
+    return result;
+  };
+}
+
 /** Up to `count` of the items, in random order (Fisher and Yates, stopped early). */
 export function drawSome<T>(items: readonly T[], count: number, random: Random): T[] {
   const left = [...items];

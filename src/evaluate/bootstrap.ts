@@ -18,9 +18,10 @@ export type BootstrapOptions = {
 
 /** Values without spread have an interval without width. There must be at least one value. */
 export function meanInterval(
-  values: readonly number[],
+  given: ArrayLike<number>,
   { confidence = 0.95, resamples = 2000, seed = 0 }: BootstrapOptions = {},
 ): Interval {
+  const values = Float64Array.from(given);
   const mean = meanOf(values);
   const first = values[0] as number;
   if (values.every((value) => value === first)) return { mean: first, low: first, high: first };
@@ -35,12 +36,14 @@ export function meanInterval(
   return { mean, low: bound(tail), high: bound(1 - tail) };
 }
 
-export function meanOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+export function meanOf(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] as number;
+  return sum / values.length;
 }
 
 /** Sorted. */
-function resampledMeans(values: readonly number[], resamples: number, seed: number): Float64Array {
+function resampledMeans(values: Float64Array, resamples: number, seed: number): Float64Array {
   const random = seededRandom(seed);
   const means = new Float64Array(resamples);
   for (let i = 0; i < resamples; i++) {
@@ -68,7 +71,7 @@ function biasCorrection(sorted: Float64Array, mean: number): number {
 }
 
 /** a, from the jackknife, which for a mean is a sixth of the skewness over the root of the count. */
-function accelerationOf(values: readonly number[], mean: number): number {
+function accelerationOf(values: Float64Array, mean: number): number {
   let squares = 0;
   let cubes = 0;
   for (const value of values) {
