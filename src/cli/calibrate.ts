@@ -2,7 +2,8 @@
 import type { Command } from 'commander';
 import { type CalibrationSample, drawSample } from '../evaluate/calibration-sample.js';
 import { calibrateCodec, DEFAULT_LIMITS } from '../evaluate/codec-calibration.js';
-import { type CollectionQuery, readJudgements, readQueries } from '../evaluate/collection.js';
+import { type CollectionQuery, readQueries } from '../evaluate/collection.js';
+import { readJudgements } from '../evaluate/qrels.js';
 import { CODECS, type CodecName, type Encoder, Engine, Index, MaxSimError } from '../maxsim.js';
 import { integer, share, someOf } from './arguments.js';
 import { type CodecReport, notesOn, printCodecReport } from './codec-report.js';

@@ -1,8 +1,8 @@
 /** Candidates to rerank, read from a jsonl file for one query or a TREC run for many. */
-import { readFile } from 'node:fs/promises';
 import { checkId } from '../check.js';
 import { MaxSimError, show } from '../errors.js';
-import { readJsonLines } from '../evaluate/collection.js';
+import { readJsonLines } from '../evaluate/lines.js';
+import { readRunLines } from '../evaluate/trec-run.js';
 import type { Candidate } from '../types.js';
 
 /** `{"id"}` for a stored document, `{"id","text"}` for one that is not, a line. */
@@ -29,27 +29,11 @@ export async function readCandidates(file: string): Promise<Candidate[]> {
  * which decides ties. A document that is there twice counts once, with its better score.
  */
 export async function readTrecRun(file: string): Promise<Map<string, string[]>> {
-  const text = await readFile(file, 'utf8').catch((cause: Error) => {
-    throw new MaxSimError('INVALID_SOURCE', `${file} cannot be read: ${cause.message}`, {
-      cause,
-      details: { file },
-    });
-  });
   const run = new Map<string, { id: string; score: number }[]>();
-  for (const [i, line] of text.split('\n').entries()) {
-    if (line.trim() === '') continue;
-    const [query, , id, , score, tag, ...rest] = line.trim().split(/\s+/);
-    const value = Number(score);
-    if (!query || !id || tag === undefined || rest.length > 0 || Number.isNaN(value)) {
-      throw new MaxSimError(
-        'INVALID_SOURCE',
-        `Line ${i + 1} of ${file} must be "query Q0 document rank score tag", but is ${show(line)}.`,
-        { details: { file, line: i + 1 } },
-      );
-    }
+  for await (const { query, id, score } of readRunLines(file)) {
     const ranking = run.get(query);
-    if (ranking === undefined) run.set(query, [{ id, score: value }]);
-    else ranking.push({ id, score: value });
+    if (ranking === undefined) run.set(query, [{ id, score }]);
+    else ranking.push({ id, score });
   }
   return new Map(
     [...run].map(([query, ranking]) => {

@@ -1,11 +1,8 @@
 /** The challenge set: passages, and questions with the way in which each misleads retrieval. */
 import { join } from 'node:path';
-import {
-  type CorpusDocument,
-  readCorpus,
-  readJudgements,
-  readQueries,
-} from '../evaluate/collection.js';
+import { type CorpusDocument, readQueries, readWholeCorpus } from '../evaluate/collection.js';
+import { hasRelevant } from '../evaluate/measures.js';
+import { readJudgements } from '../evaluate/qrels.js';
 
 export type Question = {
   id: string;
@@ -25,11 +22,7 @@ export type Challenge = { corpus: CorpusDocument[]; questions: Question[] };
 
 /** Throws INVALID_SOURCE. */
 export async function readChallenge(directory: string): Promise<Challenge> {
-  const corpus: CorpusDocument[] = [];
-  for await (const line of readCorpus(join(directory, 'corpus.jsonl'))) {
-    if (!line.ok) throw line.error;
-    corpus.push(line.value);
-  }
+  const corpus = await readWholeCorpus(join(directory, 'corpus.jsonl'));
   const judgements = await readJudgements(join(directory, 'qrels', 'test.tsv'));
   const queries = await readQueries(join(directory, 'queries.jsonl'));
   const questions = queries.map(({ id, text, metadata }) => {
@@ -50,5 +43,5 @@ export async function readChallenge(directory: string): Promise<Challenge> {
 
 /** Whether any passage is judged relevant; without one, no ranking measure means anything. */
 export function isAnswerable(question: Question): boolean {
-  return [...question.grades.values()].some((grade) => grade > 0);
+  return hasRelevant(question.grades);
 }

@@ -7,7 +7,8 @@ import { type Encoder, type Index, MaxSimError, type StoredDocument } from '../m
 import { pseudoQuery, pseudoQueryVectors } from '../pseudo-queries.js';
 import { drawSome, type Random, Reservoir, seededRandom } from '../random.js';
 import { type IdentifiedVectors, throwIfAborted } from './codec-measurement.js';
-import type { CollectionQuery, Judgements } from './collection.js';
+import type { CollectionQuery } from './collection.js';
+import type { Judgements } from './qrels.js';
 
 /** How the queries came about; 'text' and 'tokens' were made from documents. */
 export type QueryOrigin = 'given' | 'text' | 'tokens';

@@ -39,7 +39,7 @@ import {
   type RankedCodec,
   recommendCodec,
 } from './codec-recommendation.js';
-import type { Judgements } from './collection.js';
+import type { Judgements } from './qrels.js';
 
 export const DEFAULT_LIMITS: CodecLimits = { minOverlap: 0.95, maxLoss: 0.005 };
 

@@ -2,7 +2,7 @@
  * Ranking measures by trec_eval's definitions (NIST trec_eval 9): linear gain, rank discount
  * log2(rank + 1), negative and missing judgements count 0, relevant means grade 1 or more.
  */
-import type { Judgements } from './collection.js';
+import type { Judgements } from './qrels.js';
 
 /** A run: query id -> document id -> score. */
 export type Run = Map<string, Map<string, number>>;

@@ -4,6 +4,42 @@
  * trec_eval (which re-sorts by score, as 32-bit floats) keeps the order of the ranking.
  */
 import { MaxSimError, show } from '../errors.js';
+import { badLine, readLines } from './lines.js';
+import type { Run } from './measures.js';
+
+export type RunLine = { line: number; query: string; id: string; score: number };
+
+/** Lines of a run file. A run's scores rank it, whatever its ranks and the order of its lines say. */
+export async function* readRunLines(file: string): AsyncGenerator<RunLine> {
+  for await (const { line, text } of readLines(file)) {
+    const [query, , id, , score, tag, ...rest] = text.trim().split(/\s+/);
+    const value = Number(score);
+    if (!query || !id || tag === undefined || rest.length > 0 || Number.isNaN(value)) {
+      throw badLine(file, line, `must be "query Q0 document rank score tag", but is ${show(text)}`);
+    }
+    yield { line, query, id, score: value };
+  }
+}
+
+/** A whole run, to be measured; a document that is there twice for a query is an error, as to trec_eval. */
+export async function readRun(file: string): Promise<Run> {
+  const run: Run = new Map();
+  for await (const { line, query, id, score } of readRunLines(file)) {
+    let scores = run.get(query);
+    if (scores === undefined) {
+      scores = new Map();
+      run.set(query, scores);
+    }
+    if (scores.has(id)) {
+      throw badLine(file, line, `has document ${show(id)} a second time for query ${show(query)}`);
+    }
+    scores.set(id, score);
+  }
+  if (run.size === 0) {
+    throw new MaxSimError('INVALID_SOURCE', `${file} holds no rankings.`, { details: { file } });
+  }
+  return run;
+}
 
 export function trecRunLines(
   query: string,
