@@ -9,6 +9,7 @@ import { MaxSimError } from '../maxsim.js';
 import { addBackupCommand } from './backup.js';
 import { addCalibrateCommand } from './calibrate.js';
 import { addCompactCommand } from './compact.js';
+import { addCompareCommand } from './compare.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
 import { addExportCommand } from './export.js';
@@ -49,6 +50,7 @@ function createProgram(): Command {
   addVerifyCommand(program);
   addRepairCommand(program);
   addCalibrateCommand(program);
+  addCompareCommand(program);
   addDoctorCommand(program);
   addDemoCommand(program);
   addModelsCommand(program);
