@@ -9,7 +9,7 @@ import { integer, positiveNumber } from './arguments.js';
 import { printComparison } from './compare-report.js';
 import { Interrupt } from './interrupt.js';
 import { addModelArguments, engineArguments, type ModelArguments } from './model-arguments.js';
-import { paintError, printJson } from './output.js';
+import { paintError, printJson, warn } from './output.js';
 import { Progress } from './progress.js';
 
 type CompareCommandOptions = ModelArguments & {
@@ -20,6 +20,7 @@ type CompareCommandOptions = ModelArguments & {
   cache?: string;
   split?: string;
   corpus?: string;
+  skipBadDocuments: boolean;
   queryCount?: number;
   keep: number;
   margin: number;
@@ -47,6 +48,7 @@ export function addCompareCommand(program: Command): void {
     .option('--depth <list>', 'how many candidates rerankers read (default: 10,50,100)', depths)
     .option('--split <name>', 'which judgements (default: test)')
     .option('--corpus <file>', 'documents of data that has none: corpus.jsonl or collection.tsv')
+    .option('--skip-bad-documents', 'leave out bad lines of corpus.jsonl, naming them', false)
     .option('--query-count <n>', 'queries, drawn by the seed (default: all)', integer(1, 1e9))
     .option(
       '--keep <n>',
@@ -81,7 +83,11 @@ async function runCompare(data: string, options: CompareCommandOptions): Promise
   const interrupt = new Interrupt();
   const phases = new Phases(json);
   try {
-    const all = await openCollection(data, { split, corpus });
+    const all = await openCollection(data, {
+      split,
+      corpus,
+      onBadDocument: options.skipBadDocuments ? ({ message }) => warn(message) : undefined,
+    });
     const collection = someQueries(all, options.queryCount, seed);
     const report = await compareSystems(collection, {
       systems,

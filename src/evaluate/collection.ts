@@ -59,12 +59,22 @@ export async function readCollection(directory: string, split = 'test'): Promise
   return { corpus, queries: queries.filter((query) => judgements.has(query.id)), judgements };
 }
 
-/** All documents of a jsonl file; a bad line or an id that comes twice is an error. */
-export async function readWholeCorpus(file: string): Promise<CorpusDocument[]> {
+/**
+ * All documents of a jsonl file. An id that comes twice is an error, and so is a bad line, unless somebody
+ * takes it.
+ */
+export async function readWholeCorpus(
+  file: string,
+  onBad?: (error: MaxSimError) => void,
+): Promise<CorpusDocument[]> {
   const corpus: CorpusDocument[] = [];
   const ids = new Distinct(file, 'document');
   for await (const line of readCorpus(file)) {
-    if (!line.ok) throw line.error;
+    if (!line.ok) {
+      if (onBad === undefined) throw line.error;
+      onBad(line.error);
+      continue;
+    }
     ids.take(line.value.id, line.line);
     corpus.push(line.value);
   }

@@ -67,7 +67,11 @@ function parseLine<T>(
     return { ok: true, line, value: parse(record as Record<string, unknown>) };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    return { ok: false, line, error: badLine(file, line, `is not usable: ${reason}`) };
+    return {
+      ok: false,
+      line,
+      error: badLine(file, line, `is not usable: ${reason.replace(/\.$/, '')}`),
+    };
   }
 }
 

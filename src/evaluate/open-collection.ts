@@ -23,6 +23,8 @@ export type CollectionOptions = {
   split?: string | undefined;
   /** corpus.jsonl or collection.tsv, for data without documents. Default: the one beside the data. */
   corpus?: string | undefined;
+  /** Takes the error of a bad line of corpus.jsonl, which is left out. Default: it is thrown. */
+  onBadDocument?: ((error: MaxSimError) => void) | undefined;
 };
 
 /** Queries with at least one relevant document, and what was noticed about the others. */
@@ -36,6 +38,8 @@ export type TestCollection = Collection & {
   withoutText: number;
   /** Relevant documents that the corpus has not: nothing can find them, and measures count them. */
   missingRelevant: number;
+  /** Bad lines of the corpus that were left out. */
+  badDocuments: number;
 };
 
 /**
@@ -47,6 +51,24 @@ export async function openCollection(
   path: string,
   options: CollectionOptions = {},
 ): Promise<TestCollection> {
+  const { onBadDocument } = options;
+  let badDocuments = 0;
+  const collection = await openAny(path, {
+    ...options,
+    onBadDocument:
+      onBadDocument === undefined
+        ? undefined
+        : (error) => {
+            badDocuments += 1;
+            onBadDocument(error);
+          },
+  });
+  return { ...collection, badDocuments };
+}
+
+type Checked = Omit<TestCollection, 'badDocuments'>;
+
+async function openAny(path: string, options: CollectionOptions): Promise<Checked> {
   const stats = await stat(path).catch((cause: Error) => {
     throw refused(path, `cannot be read: ${cause.message}`);
   });
@@ -59,7 +81,10 @@ export async function openCollection(
     throw refused(path, `is one file and has no split ${show(options.split)}`);
   }
   if (/\.csv$/i.test(path)) {
-    const corpus = await readCorpusFile(options.corpus ?? (await corpusIn(dirname(path))));
+    const corpus = await readCorpusFile(
+      options.corpus ?? (await corpusIn(dirname(path))),
+      options.onBadDocument,
+    );
     const pairs = await readPairs(path, new Set(corpus.map(({ id }) => id)));
     return checked(path, name, null, { corpus, ...pairs });
   }
@@ -69,7 +94,7 @@ export async function openCollection(
 
 async function readFolder(
   directory: string,
-  { split, corpus }: CollectionOptions,
+  { split, corpus, onBadDocument }: CollectionOptions,
 ): Promise<Collection & { split: string | null }> {
   const names = (await readdir(directory)).sort();
   const judged = await findJudgements(directory, names, split);
@@ -78,7 +103,7 @@ async function readFolder(
     : choose(directory, 'queries', names.filter(isQueryFile), judged.split ?? split);
   const queries = join(directory, queryFile);
   return {
-    corpus: await readCorpusFile(corpus ?? (await corpusIn(directory))),
+    corpus: await readCorpusFile(corpus ?? (await corpusIn(directory)), onBadDocument),
     queries: queryFile === 'queries.jsonl' ? await readQueries(queries) : await readTopics(queries),
     judgements: await judged.read(),
     split: judged.split,
@@ -161,8 +186,11 @@ async function corpusIn(directory: string): Promise<string> {
   throw refused(directory, 'holds no documents: neither corpus.jsonl nor collection.tsv');
 }
 
-async function readCorpusFile(file: string): Promise<CorpusDocument[]> {
-  return file.endsWith('.tsv') ? await readTsvCorpus(file) : await readWholeCorpus(file);
+async function readCorpusFile(
+  file: string,
+  onBad: CollectionOptions['onBadDocument'],
+): Promise<CorpusDocument[]> {
+  return file.endsWith('.tsv') ? await readTsvCorpus(file) : await readWholeCorpus(file, onBad);
 }
 
 async function isFolder(path: string): Promise<boolean> {
@@ -178,7 +206,7 @@ function checked(
   name: string,
   split: string | null,
   { corpus, queries, judgements }: Collection,
-): TestCollection {
+): Checked {
   if (corpus.length === 0) throw refused(path, 'holds no documents');
   const texts = new Set(queries.map(({ id }) => id));
   const documents = new Set(corpus.map(({ id }) => id));

@@ -149,3 +149,16 @@ it.each([
   expect(status).toBe(code);
   expect(stderr).toContain(message);
 });
+
+it('leaves out bad documents when told to, and names them', async () => {
+  const corpus = join(root, 'bad.jsonl');
+  await writeFile(corpus, `${await readFile(join(data, 'corpus.jsonl'), 'utf8')}\n{"_id":""}\n`);
+  const args = ['compare', data, '--corpus', corpus, '--systems', 'bm25', '--out', join(root, 'b')];
+  const refused = await maxsim(...args);
+  expect(refused.status).toBe(1);
+  expect(refused.stderr).toMatch(/error INVALID_SOURCE: Line 6 of .*bad\.jsonl is not usable/);
+  const { status, stdout, stderr } = await maxsim(...args, '--skip-bad-documents');
+  expect(status).toBe(0);
+  expect(stderr).toMatch(/^warning Line 6 of/m);
+  expect(stdout).toContain('note 1 bad lines of the corpus are left out.');
+});

@@ -102,6 +102,7 @@ describe('a report', () => {
     withoutRelevant: 0,
     withoutText: 0,
     missingRelevant: 0,
+    badDocuments: 0,
   };
 
   /** Rankings that have d0 at a place that is drawn below `worst`. */

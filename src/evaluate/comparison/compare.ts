@@ -83,8 +83,9 @@ function runsCanBeWritten({ corpus, queries }: TestCollection): boolean {
 }
 
 function notesOn(collection: TestCollection, staged: Staged, runs: boolean): string[] {
-  const { withoutRelevant, withoutText, missingRelevant } = collection;
+  const { withoutRelevant, withoutText, missingRelevant, badDocuments } = collection;
   const notes: string[] = [];
+  if (badDocuments > 0) notes.push(`${badDocuments} bad lines of the corpus are left out.`);
   if (withoutRelevant > 0) {
     notes.push(`${withoutRelevant} judged queries have no relevant document and are left out.`);
   }

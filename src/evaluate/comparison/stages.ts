@@ -34,6 +34,7 @@ export type StageOptions = {
 };
 
 const WARM_UP = 20;
+const LEAST_FOUND = 100;
 
 export type UsedModel = { role: string; name: string; fingerprint: string; codec: string | null };
 
@@ -66,6 +67,8 @@ class Stages {
   private readonly texts: ReadonlyMap<string, string>;
   private readonly corpusPrint: string;
   private readonly deepest: number;
+  /** How many documents first stages find: R@100 must not depend on how deep rerankers read. */
+  private readonly found: number;
   private readonly firstStages = new Map<string, FirstStage>();
   /** By first stage: late interaction's rows by query. */
   private readonly late = new Map<string, StageRow[]>();
@@ -85,6 +88,7 @@ class Stages {
     this.texts = new Map(texts.filter(([, text]) => text.trim() !== ''));
     this.corpusPrint = fingerprintOf(collection.corpus);
     this.deepest = options.depths.at(-1) as number;
+    this.found = Math.max(LEAST_FOUND, this.deepest);
   }
 
   async run(): Promise<Staged> {
@@ -115,11 +119,11 @@ class Stages {
     if (!this.needs('bm25', 'hybrid')) return;
     const bm25 = new Bm25([...this.texts].map(([id, text]) => ({ id, text })));
     // The first searches compile it: their time is nobody's question.
-    for (const { text } of this.queries.slice(0, WARM_UP)) bm25.search(text, this.deepest);
+    for (const { text } of this.queries.slice(0, WARM_UP)) bm25.search(text, this.found);
     const ms = new Float64Array(this.queries.length);
     const hits = await this.forEachQuery('bm25', async ({ text }, i) => {
       const started = performance.now();
-      const found = bm25.search(text, this.deepest);
+      const found = bm25.search(text, this.found);
       ms[i] = performance.now() - started;
       return found.map(({ id, score }) => ({ id, score: score.value }));
     });
@@ -192,11 +196,11 @@ class Stages {
   private async searchLate(late: LateInteraction): Promise<void> {
     const { signal } = this.options;
     const rows = await this.cached(
-      `colbert-search-${this.deepest}`,
+      `colbert-search-${this.found}`,
       late.fingerprint,
       () => [],
       () => [],
-      ({ text }) => late.search(text, this.deepest, signal),
+      ({ text }) => late.search(text, this.found, signal),
     );
     this.firstStages.set('colbert-search', {
       spec: { name: 'colbert-search', kind: 'colbert-search' },
@@ -212,7 +216,7 @@ class Stages {
     const search = this.firstStage('colbert-search');
     const hits = this.queries.map((_, i) => {
       const rankings = [bm25, search].map((stage) => (stage.hits[i] ?? []).map(({ id }) => id));
-      return reciprocalRankFusion(rankings, this.deepest);
+      return reciprocalRankFusion(rankings, this.found);
     });
     this.firstStages.set('hybrid', {
       spec: { name: 'hybrid', kind: 'hybrid' },
