@@ -28,6 +28,7 @@ export type MaxSimErrorCode =
   | 'WORKER_FAILED' // an encoder thread died
   | 'ENCODER_FAILED' // the caller's own encoder threw, or gave no results
   | 'ADDON_NOT_FOUND' // the native addon is not built, or cannot be loaded
+  | 'MISSING_DEPENDENCY' // a package that only some of maxsim needs is not installed
   | 'UNSUPPORTED_ISA' // MAXSIM_ISA names kernels this CPU cannot run
   | 'INTERNAL'; // a bug in maxsim
 

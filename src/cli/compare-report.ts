@@ -1,5 +1,4 @@
 /** A comparison on a terminal: the table, the tests, the slices, and what they say. */
-import { join } from 'node:path';
 import type { ComparisonReport, SystemReport } from '../evaluate/comparison/report.js';
 import { interval, percent, pText, signed } from '../evaluate/comparison/verdict.js';
 import {
@@ -51,7 +50,7 @@ export function printComparison(report: ComparisonReport, out: string): void {
   }
   for (const note of report.notes) printLine(`${paint.dim('note')} ${note}`);
   printLine();
-  printLine(paint.dim(`${join(out, 'report.json')}, runs in ${join(out, 'runs')}`));
+  printLine(paint.dim(`report.html, report.json and runs in ${out}`));
 }
 
 function printSystems({ systems }: ComparisonReport): void {

@@ -101,6 +101,7 @@ async function runCompare(data: string, options: CompareCommandOptions): Promise
       out,
       margin: options.margin,
       seed,
+      onNoPage: ({ message }) => warn(message),
       slice: options.slice ?? (hasField(collection, 'mode') ? 'mode' : null),
     });
     phases.end();

@@ -42,10 +42,15 @@ export function kendallTau(a: readonly string[], b: readonly string[]): number {
     const place = placeInB.get(id);
     if (place !== undefined) places.push(place);
   }
-  return kendallTauB(
-    places.map((_, i) => i),
-    places,
-  );
+  // Nothing is tied within a ranking: what counts is how many pairs stand the other way round.
+  const count = places.length;
+  if (count < 2) return Number.NaN;
+  let reversed = 0;
+  for (let i = 1; i < count; i++) {
+    const place = places[i] as number;
+    for (let j = 0; j < i; j++) if ((places[j] as number) > place) reversed += 1;
+  }
+  return 1 - (4 * reversed) / (count * (count - 1));
 }
 
 /**

@@ -73,6 +73,7 @@ it('compares every kind of system, and its runs measure what its report says', a
   ]);
   expect(JSON.stringify(report)).not.toContain(root);
   expect(JSON.parse(await readFile(join(out, 'report.json'), 'utf8'))).toEqual(report);
+  expect(await readFile(join(out, 'report.html'), 'utf8')).toMatch(/^<!doctype html>/);
   const { judgements } = await openCollection(data);
   for (const { name, measures } of report.systems) {
     const run = await readRun(join(out, 'runs', `${name.replaceAll(':', '.')}.trec`));

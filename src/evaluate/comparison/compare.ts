@@ -1,6 +1,6 @@
 /**
- * One comparison from data to files: stages, report, `report.json` and a TREC run per row. Everything
- * appears under its name when it is complete.
+ * One comparison from data to files: stages, report, `report.json`, `report.html` and a TREC run per row.
+ * Everything appears under its name when it is complete.
  */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { catalogEntry } from '../../runtime/catalog.js';
 import type { TestCollection } from '../open-collection.js';
 import { trecRunLines } from '../trec-run.js';
 import { environment } from './environment.js';
+import { renderPage } from './page.js';
 import { buildReport, type ComparisonReport } from './report.js';
 import type { Row } from './rows.js';
 import { runStages, type Staged, type StageOptions } from './stages.js';
@@ -20,6 +21,8 @@ export type CompareOptions = StageOptions & {
   seed: number;
   /** Field of the queries' metadata by which they are sliced, or null. */
   slice: string | null;
+  /** Takes the error of report.html where what draws its charts is not installed. */
+  onNoPage(error: MaxSimError): void;
 };
 
 const ROUNDS = 100_000;
@@ -58,7 +61,20 @@ export async function compareSystems(
   });
   if (runs) for (const row of staged.rows) await writeRun(options.out, collection, row);
   await write(join(options.out, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
+  await writePage(report, options);
   return report;
+}
+
+async function writePage(
+  report: ComparisonReport,
+  { out, onNoPage }: CompareOptions,
+): Promise<void> {
+  try {
+    await write(join(out, 'report.html'), await renderPage(report));
+  } catch (error) {
+    if (!(error instanceof MaxSimError) || error.code !== 'MISSING_DEPENDENCY') throw error;
+    onNoPage(error);
+  }
 }
 
 function sizes({ documents, tokens, sizeBytes }: NonNullable<Staged['indexed']>) {
