@@ -147,14 +147,14 @@ function qualityTable({ systems }: ComparisonReport): Table {
   const measures = Object.keys(systems[0]?.measures ?? {}).slice(1);
   return {
     caption: 'Means over queries; oracle: the best order of the candidates',
-    head: ['system', 'nDCG@10', ...measures, 'oracle', 'better', 'worse'],
+    head: ['system', 'nDCG@10', 'oracle', 'better', 'worse', ...measures],
     rows: systems.map((system) => [
       system.name,
       interval(system.interval),
-      ...measures.map((measure) => (system.measures[measure] ?? 0).toFixed(3)),
       system.headroom === null ? '' : system.headroom.oracle.toFixed(3),
       system.effect === null ? '' : percent(system.effect.better / system.effect.queries),
       system.effect === null ? '' : percent(system.effect.harmRate),
+      ...measures.map((measure) => (system.measures[measure] ?? 0).toFixed(3)),
     ]),
     numbersFrom: 1,
   };
