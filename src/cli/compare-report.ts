@@ -106,7 +106,7 @@ function printDifferences({ comparisons, settings }: ComparisonReport): void {
         `${signed(difference.mean)} [${signed(difference.low)} to ${signed(difference.high)}]`,
         pText(p).replace('= ', ''),
         pText(pHolm).replace('= ', ''),
-        minimumDetectable.toFixed(3),
+        minimumDetectable?.toFixed(3) ?? '',
         outcome,
       ]),
     ),

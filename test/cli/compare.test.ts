@@ -8,6 +8,7 @@ import type { ComparisonReport } from '../../dist/evaluate/comparison/report.js'
 import { mean, ndcg } from '../../dist/evaluate/measures.js';
 import { openCollection } from '../../dist/evaluate/open-collection.js';
 import { readRun } from '../../dist/evaluate/trec-run.js';
+import { schemaErrors } from '../evaluate/report-schema.js';
 import { maxsim, outcome, start } from './run.js';
 
 const CHALLENGE = fileURLToPath(new URL('../../challenge/', import.meta.url));
@@ -54,6 +55,7 @@ it('compares every kind of system, and its runs measure what its report says', a
   expect(status).toBe(0);
   const report = json() as unknown as ComparisonReport;
   expect(report).toMatchObject({ format: 'maxsim-comparison', version: 1, measure: 'nDCG@10' });
+  expect(schemaErrors(report)).toEqual([]);
   expect(report.systems.map(({ name }) => name)).toEqual([
     'bm25',
     'hybrid',

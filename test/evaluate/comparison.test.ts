@@ -8,6 +8,7 @@ import { ScoreCache } from '../../dist/evaluate/comparison/score-cache.js';
 import { parseSystems } from '../../dist/evaluate/comparison/systems.js';
 import type { TestCollection } from '../../dist/evaluate/open-collection.js';
 import { seededRandom } from '../../dist/random.js';
+import { schemaErrors } from './report-schema.js';
 
 describe('systems', () => {
   const names = (list: string, over?: string) => {
@@ -176,6 +177,12 @@ describe('a report', () => {
     expect(comparisons[0]?.difference).toEqual({ mean: 0, low: 0, high: 0 });
     expect(agreement[0]?.flips ?? []).toEqual([]);
     expect(verdict.join(' ')).toContain('cannot be told from bm25');
+  });
+
+  it('is what its schema says', () => {
+    expect(schemaErrors(build(bm25, row('colbert:bm25@20', 4, 2, colbert)))).toEqual([]);
+    const one = { ...collection, queries: queries.slice(0, 1) };
+    expect(schemaErrors(buildReport(one, [bm25, { ...bm25, name: 'hybrid' }], facts))).toEqual([]);
   });
 
   it('says what is better, what is as good, and what is worse', () => {

@@ -19,8 +19,8 @@ export type Difference = {
   p: number;
   pHolm: number;
   effect: Effect;
-  /** What a test of these queries finds four times in five. */
-  minimumDetectable: number;
+  /** What a test of these queries finds four times in five; null for a single query. */
+  minimumDetectable: number | null;
   outcome: Outcome;
 };
 
@@ -57,7 +57,7 @@ export function testDifferences(
       difference,
       p: randomisationTest(differences, { seed, rounds }),
       effect: effectOf(against.values, system.values),
-      minimumDetectable: minimumDetectableDifference(differences),
+      minimumDetectable: differences.length < 2 ? null : minimumDetectableDifference(differences),
       outcome: nonInferiority(difference, margin),
     };
   });

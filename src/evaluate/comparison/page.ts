@@ -172,7 +172,7 @@ function differenceTable({ comparisons, settings }: ComparisonReport): Table {
         `${signed(difference.mean)} [${signed(difference.low)} to ${signed(difference.high)}]`,
         pText(p).replace('= ', ''),
         pText(pHolm).replace('= ', ''),
-        minimumDetectable.toFixed(3),
+        minimumDetectable?.toFixed(3) ?? '',
       ],
     ),
     numbersFrom: 3,

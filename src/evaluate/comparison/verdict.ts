@@ -63,7 +63,7 @@ function effectSentence(
   const harm = `it makes ${percent(effect.better / effect.queries)} of the queries better and ${percent(effect.harmRate)} worse`;
   const change = `${signed(difference.mean)} nDCG@10 [${signed(difference.low)} to ${signed(difference.high)}], p ${pText(pHolm)}`;
   if (pHolm >= SIGNIFICANT) {
-    return `${name} cannot be told from ${firstStage}: ${change}; ${harm}. These queries would show a difference of ${minimumDetectable.toFixed(3)}.`;
+    return `${name} cannot be told from ${firstStage}: ${change}; ${harm}. ${minimumDetectable === null ? 'One query shows nothing.' : `These queries would show a difference of ${minimumDetectable.toFixed(3)}.`}`;
   }
   if (difference.mean < 0) return `${name} is worse than ${firstStage}: ${change}; ${harm}.`;
   const ceiling = headroom?.ceiling ?? 0;
