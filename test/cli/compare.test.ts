@@ -140,6 +140,10 @@ it('goes on after ^C from the queries that it has, also deeper', async () => {
   const scoresIn = (line: string): number[] => (JSON.parse(line) as { scores: number[] }).scores;
   expect(scoresIn(after).slice(0, 8)).toEqual(scoresIn(before));
   expect(scoresIn(after)).toHaveLength(10);
+  const known = lines();
+  const shallower = await maxsim(...args, '--depth', '8', '--out', out, '--json');
+  expect(shallower.status).toBe(0);
+  expect(lines()).toEqual(known);
 });
 
 it.each([

@@ -74,13 +74,29 @@ it('scores survive a torn line, and belong to their texts and candidates', async
       // A longer list begins with what was scored.
       expect(cache.get(query, ['a', 'b', 'x'])).toMatchObject(row);
       expect(cache.get(query, ['b', 'a'])).toBeUndefined();
+      expect(cache.get(query, ['a'])).toBeUndefined();
       expect(cache.get({ id: 'q1', text: 'fruits' }, ['a', 'b'])).toBeUndefined();
       expect(cache.get({ id: 'q2', text: '' }, [])).toBeUndefined();
-      await cache.set({ id: 'q2', text: 'bees' }, ['b'], { scores: [1], marks: [] });
+      await cache.set({ id: 'q2', text: 'bees' }, [], {
+        scores: [1],
+        marks: [{ count: 1, ms: 1 }],
+        ids: ['b'],
+      });
     }
     await using cache = await ScoreCache.open(file);
     expect(cache.get({ id: 'q2', text: 'bees' }, [])).toBeDefined();
     expect((await readFile(file, 'utf8')).split('\n')).toHaveLength(4);
+    // Of two depths the shallower one is known by itself, whatever came below it.
+    await cache.set(query, ['a', 'b', 'c'], {
+      scores: [3, 2, 1],
+      marks: [
+        { count: 2, ms: 0.5 },
+        { count: 3, ms: 0.7 },
+      ],
+    });
+    const shallower = { scores: [3, 2], marks: [{ count: 2, ms: 0.5 }] };
+    expect(cache.get(query, ['a', 'b'])).toEqual(shallower);
+    expect(cache.get(query, ['a', 'b', 'x', 'c'])).toEqual(shallower);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,7 +1,7 @@
 /**
  * What stages have computed, a line of JSON per query, so that a comparison that was cut goes on where
- * it was. Lines are only added; the last one of a query counts, and a torn one is none. A line knows by
- * hash what it was computed from: other texts or candidates find nothing.
+ * it was. Lines are only added; the last one of a query counts, and a torn one is none. Every depth of a
+ * line knows by hash what it was computed from: other texts or candidates find nothing.
  */
 import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
@@ -21,7 +21,8 @@ export type StageRow = {
   encodeMs?: number;
 };
 
-type StoredRow = StageRow & { query: string; hash: string };
+type StoredMark = Mark & { hash: string };
+type StoredRow = Omit<StageRow, 'marks'> & { query: string; marks: StoredMark[] };
 
 export class ScoreCache {
   private constructor(
@@ -49,12 +50,24 @@ export class ScoreCache {
     }
   }
 
-  /** The row of a query, if it was computed from `candidates`, or from the first of them. */
+  /** What is known of a query and the first of these candidates, as deep as they are the same. */
   get(query: { id: string; text: string }, candidates: readonly string[]): StageRow | undefined {
     const row = this.rows.get(query.id);
     if (row === undefined) return undefined;
-    const hash = hashOf(query.text, candidates.slice(0, row.marks.at(-1)?.count ?? 0));
-    return row.hash === hash ? row : undefined;
+    const { ids, scores, encodeMs } = row;
+    const known = row.marks.filter(
+      ({ count, hash }) =>
+        (ids !== undefined || count <= candidates.length) &&
+        hash === hashOf(query.text, candidates.slice(0, count)),
+    );
+    const end = known.at(-1);
+    if (end === undefined) return undefined;
+    return {
+      scores: scores.slice(0, end.count),
+      marks: known.map(({ count, ms }) => ({ count, ms })),
+      ...(ids === undefined ? {} : { ids }),
+      ...(encodeMs === undefined ? {} : { encodeMs }),
+    };
   }
 
   async set(
@@ -62,8 +75,12 @@ export class ScoreCache {
     candidates: readonly string[],
     row: StageRow,
   ): Promise<void> {
-    const hash = hashOf(query.text, candidates.slice(0, row.marks.at(-1)?.count ?? 0));
-    const stored = { query: query.id, hash, ...row };
+    const marks = row.marks.map(({ count, ms }) => ({
+      count,
+      ms,
+      hash: hashOf(query.text, candidates.slice(0, count)),
+    }));
+    const stored: StoredRow = { query: query.id, ...row, marks };
     this.rows.set(query.id, stored);
     await this.file.appendFile(`${JSON.stringify(stored)}\n`).catch((cause: unknown) => {
       throw failed(this.path, cause);

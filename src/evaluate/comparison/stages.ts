@@ -3,6 +3,7 @@
  * own. What costs time is kept in the cache as it is computed. Late interaction comes first and ends
  * before the cross-encoder begins: the two never share the cores.
  */
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { EngineOptions } from '../../maxsim.js';
@@ -13,6 +14,7 @@ import { type CollectionQuery, passageText } from '../collection.js';
 import { trecOrder } from '../measures.js';
 import type { TestCollection } from '../open-collection.js';
 import { readRun } from '../trec-run.js';
+import { environment } from './environment.js';
 import { fingerprintOf, type Indexed, LateInteraction } from './late-interaction.js';
 import { PairScorer } from './pair-scorer.js';
 import { endsOf, type RankedHit, type Row, reorder, type StageTimes, sumOf } from './rows.js';
@@ -66,6 +68,8 @@ class Stages {
   private readonly queries: readonly CollectionQuery[];
   private readonly texts: ReadonlyMap<string, string>;
   private readonly corpusPrint: string;
+  /** Times are kept beside scores, and are those of one machine and number of threads. */
+  private readonly machinePrint: string;
   private readonly deepest: number;
   /** How many documents first stages find: R@100 must not depend on how deep rerankers read. */
   private readonly found: number;
@@ -87,6 +91,11 @@ class Stages {
     );
     this.texts = new Map(texts.filter(([, text]) => text.trim() !== ''));
     this.corpusPrint = fingerprintOf(collection.corpus);
+    const { cpu, cores } = environment();
+    this.machinePrint = createHash('sha256')
+      .update(JSON.stringify([cpu, cores, options.engine.threads ?? null]))
+      .digest('hex')
+      .slice(0, 8);
     this.deepest = options.depths.at(-1) as number;
     this.found = Math.max(LEAST_FOUND, this.deepest);
   }
@@ -198,7 +207,7 @@ class Stages {
     const rows = await this.cached(
       `colbert-search-${this.found}`,
       late.fingerprint,
-      () => [],
+      null,
       () => [],
       ({ text }) => late.search(text, this.found, signal),
     );
@@ -300,7 +309,7 @@ class Stages {
   private async cached(
     name: string,
     fingerprint: string,
-    candidatesOf: (query: number) => string[],
+    candidatesOf: ((query: number) => string[]) | null,
     endsFor: (count: number) => number[],
     compute: (
       query: CollectionQuery,
@@ -313,14 +322,16 @@ class Stages {
     const file = join(
       this.options.cache,
       'scores',
-      `${safe}-${this.corpusPrint}-${fingerprint}.jsonl`,
+      `${safe}-${this.corpusPrint}-${fingerprint}-${this.machinePrint}.jsonl`,
     );
     await using cache = await ScoreCache.open(file);
     return await this.forEachQuery(name, async (query, i) => {
-      const candidates = candidatesOf(i);
+      const candidates = candidatesOf?.(i) ?? [];
       const ends = endsFor(candidates.length);
       const before = cache.get(query, candidates);
       const known = before?.marks.at(-1)?.count ?? 0;
+      // Nothing to score takes no time, and needs no place.
+      if (candidatesOf !== null && candidates.length === 0) return { scores: [], marks: [] };
       const usable =
         before !== undefined &&
         ends.every((end) => end > known || before.marks.some(({ count }) => count === end));
