@@ -74,8 +74,11 @@ export type Candidate =
   | { id: string; text: string }
   | { id: string; vectors: Float32Array };
 
-/** Which step of the engine put a hit where it is; 'first-stage' is the order of the candidates. */
-export type Stage = 'first-stage' | 'late-interaction' | 'cross-encoder';
+/**
+ * Which step put a hit where it is: 'first-stage' (the order of the candidates), 'late-interaction',
+ * 'cross-encoder', or the name of another reranker.
+ */
+export type Stage = 'first-stage' | 'late-interaction' | 'cross-encoder' | (string & {});
 
 /** One part of a stage's evidence: the raw score and the position it gave, from 1. */
 export type StageScore = { stage: Stage; score: number; rank: number };
@@ -116,8 +119,31 @@ export type Timings = {
   totalMs: number;
 };
 
-/** Which stage is missing from a result, and why. */
-export type Degradation = { stage: Stage; cause: 'deadline'; message: string };
+/**
+ * Which stage is missing from a result, in part or whole, and why: it had no time; it failed; it was not
+ * asked, since it fails too often or has too much to do.
+ */
+export type Degradation = {
+  stage: Stage;
+  cause: 'deadline' | 'error' | 'unavailable';
+  message: string;
+};
+
+/** How one stage of a call went. */
+export type StageReport = {
+  stage: Stage;
+  /** Candidates that it was to read, and those that it scored. */
+  candidates: number;
+  scored: number;
+  /** When it began, in milliseconds since the call did, and how long it took. */
+  startMs: number;
+  ms: number;
+  /** partial: it scored the first ones. skipped: the gate was sure without it. */
+  outcome: 'ran' | 'partial' | 'skipped' | 'failed';
+  cause: Degradation['cause'] | null;
+  /** What it said when it failed. */
+  message?: string;
+};
 
 export type RerankResult = {
   /** Best first; ties keep the order of the candidates. */
@@ -208,6 +234,39 @@ export interface Encoder {
   explainTokens?(text: string, kind: 'query' | 'document'): Promise<TextToken[]>;
   close?(): Promise<void>;
 }
+
+/** What a reranker says of the documents it was given. */
+export type Judgement = {
+  /** One score a document, in the order given; NaN for those it did not get to. Higher is better. */
+  scores: Float32Array;
+  /** Why, one text a document, from rerankers that can say. */
+  explanations?: readonly (string | null)[];
+};
+
+/**
+ * Reads a query beside each of some documents and scores them: a cross-encoder, a service, a chat model.
+ * Only the order of its scores within one query means anything.
+ */
+export interface Reranker {
+  /** The name of its stage in results. */
+  readonly name: string;
+  /** Two rerankers with equal fingerprints give the same scores: model, form, longest input. */
+  readonly fingerprint: string;
+  /** Deadlines below this are refused before anything is asked; absent: none are. */
+  readonly leastBudgetMs?: number;
+  /**
+   * Documents come best first, as the stage before ordered them: one that runs out of time scores the
+   * first ones. Rejects with ABORTED when the signal fires, and otherwise with a MaxSimError.
+   */
+  judge(query: string, documents: readonly string[], options?: JudgeOptions): Promise<Judgement>;
+  close?(): Promise<void>;
+}
+
+export type JudgeOptions = {
+  signal?: AbortSignal | undefined;
+  /** Milliseconds from now after which nobody waits for more scores. */
+  budgetMs?: number | undefined;
+};
 
 export type EncodeOptions = {
   signal?: AbortSignal | undefined;
