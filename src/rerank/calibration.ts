@@ -7,7 +7,7 @@ export type CalibrationFingerprint = {
   /** Fingerprint of the model, with all that its scores depend on. */
   model: string;
   quantisation: string;
-  /** Tokens of a pair, or of a document. */
+  /** Tokens of a pair, or of a document; 0 where nobody knows. */
   maxLength: number;
   corpus: string;
 };
@@ -67,7 +67,7 @@ export function checkFingerprint(name: string, value: unknown): CalibrationFinge
   return {
     model: checkString(`${name}.model`, model),
     quantisation: checkString(`${name}.quantisation`, quantisation),
-    maxLength: checkInteger(`${name}.maxLength`, maxLength, 1, Number.MAX_SAFE_INTEGER),
+    maxLength: checkInteger(`${name}.maxLength`, maxLength, 0, Number.MAX_SAFE_INTEGER),
     corpus: checkString(`${name}.corpus`, corpus),
   };
 }

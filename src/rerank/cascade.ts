@@ -20,6 +20,8 @@ export type RunnableStage = {
   fuse: Fuse | null;
   /** Whether the gate may skip it. */
   gated: boolean;
+  /** Throw what it raises instead of going on without it; to run out of time is no failure. */
+  strict: boolean;
   /** `positions` of candidates, best first; scores in the same order, NaN where it did not get to. */
   judge(
     positions: readonly number[],
@@ -40,8 +42,8 @@ export type CascadeRun = {
   since: number;
   until: number;
   signal?: AbortSignal | undefined;
-  /** Throw what a stage raises instead of going on without it; to run out of time is no failure. */
-  strict: boolean;
+  /** What candidates come with, the more the better; absent: nothing. */
+  firstScores?: readonly number[] | undefined;
   /** Whether the order so far is surely right, asked once, before the first gated stage. */
   gate?: ((standing: Standing) => boolean) | undefined;
 };
@@ -63,11 +65,12 @@ export type CascadeResult = Standing & {
 
 /** Throws ABORTED when the caller's signal fires, and with `strict` what stages raise. */
 export async function runCascade(run: CascadeRun): Promise<CascadeResult> {
-  const { count, stages, since, until, signal, strict, gate } = run;
+  const { count, stages, since, until, signal, firstScores, gate } = run;
   const scores = Array.from({ length: count }, (): StageScore[] => []);
   const explanations = new Map<number, string>();
   const reports: StageReport[] = [];
   const order = Array.from({ length: count }, (_, i) => i);
+  const standing = { order, scores };
   let head = Number.POSITIVE_INFINITY;
   let degraded: Degradation | null = null;
   let sure: boolean | undefined;
@@ -87,7 +90,7 @@ export async function runCascade(run: CascadeRun): Promise<CascadeResult> {
     reports.push(report);
     if (read.length === 0) continue;
     if (stage.gated && gate !== undefined) {
-      sure ??= gate({ order, scores });
+      sure ??= gate(standing);
       if (sure) {
         report.outcome = 'skipped';
         continue;
@@ -103,7 +106,8 @@ export async function runCascade(run: CascadeRun): Promise<CascadeResult> {
         }),
       );
       report.candidates -= judgement.absent?.size ?? 0;
-      report.scored = take(stage, read, judgement, order, scores, explanations);
+      report.scored = take(stage, read, judgement, standing, firstScores);
+      explain(read, judgement, explanations);
       if (report.scored < report.candidates) {
         report.outcome = 'partial';
         report.cause = 'deadline';
@@ -111,7 +115,7 @@ export async function runCascade(run: CascadeRun): Promise<CascadeResult> {
     } catch (error) {
       if (signal?.aborted || !(error instanceof MaxSimError)) throw error;
       const cause = causeOf(error.code);
-      if (cause === null || (strict && cause !== 'deadline')) throw error;
+      if (cause === null || (stage.strict && cause !== 'deadline')) throw error;
       report.outcome = 'failed';
       report.cause = cause;
       // Timers may fire a little early: what is left by the clock is no time for anybody.
@@ -129,9 +133,8 @@ function take(
   stage: RunnableStage,
   read: readonly number[],
   judgement: StageJudgement,
-  order: number[],
-  scores: StageScore[][],
-  explanations: Map<number, string>,
+  { order, scores }: { order: number[]; scores: StageScore[][] },
+  firstScores: readonly number[] | undefined,
 ): number {
   const own = checkJudgement(stage.name, judgement, read.length).scores;
   const isAbsent = (position: number): boolean => judgement.absent?.has(position) === true;
@@ -139,8 +142,15 @@ function take(
   const scored = present.filter((i) => !Number.isNaN(own[i]));
   const rest = present.filter((i) => Number.isNaN(own[i])).map((i) => read[i] as number);
   const values = scored.map((i) => own[i] as number);
-  const previous = scored.map((i) => scores[read[i] as number]?.at(-1)?.score ?? null);
-  const ranking = stage.fuse === null ? values : stage.fuse(previous, values);
+  const before = (position: number): number | null =>
+    scores[position]?.at(-1)?.score ?? firstScores?.[position] ?? null;
+  const ranking =
+    stage.fuse === null
+      ? values
+      : stage.fuse(
+          scored.map((i) => before(read[i] as number)),
+          values,
+        );
   // Array.sort is stable: equal scores keep the order of the stage before.
   const best = scored
     .map((i, at) => ({
@@ -152,12 +162,23 @@ function take(
   best.forEach(({ position, own: score }, rank) => {
     scores[position]?.push({ stage: stage.name, score, rank: rank + 1 });
   });
-  order.splice(0, read.length, ...best.map(({ position }) => position), ...rest);
-  for (const i of scored) {
-    const why = judgement.explanations?.[i];
-    if (typeof why === 'string') explanations.set(read[i] as number, why);
-  }
+  const behind = order.slice(read.length);
+  order.length = 0; // not splice: a hundred thousand arguments are too many
+  for (const { position } of best) order.push(position);
+  for (const position of rest) order.push(position);
+  for (const position of behind) order.push(position);
   return scored.length;
+}
+
+function explain(
+  read: readonly number[],
+  { explanations }: StageJudgement,
+  collected: Map<number, string>,
+): void {
+  read.forEach((position, i) => {
+    const why = explanations?.[i];
+    if (typeof why === 'string') collected.set(position, why);
+  });
 }
 
 /** Null for what is to be thrown. */

@@ -120,6 +120,11 @@ export class CrossEncoder implements Reranker {
     return { model: `${digest}:${specialTokens}`, quantisation: basename(graph.file), maxLength };
   }
 
+  /** Starts every thread of the pool and has each score one pair. */
+  async warmUp(): Promise<void> {
+    await this.pool.warmUp('pairs', { ...this.loaded, query: 'warm', texts: ['up'] });
+  }
+
   /** Throws MODEL_NOT_FOUND or INVALID_MODEL. The pool stays the caller's. */
   static async open(
     model: string,

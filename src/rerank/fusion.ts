@@ -1,5 +1,5 @@
 /** One ranking out of those of several stages. Ties go by the rank in the stage before, and so on back. */
-import { checkPositive } from '../check.js';
+import { checkOneOf, checkOptions, checkPositive } from '../check.js';
 import { invalid, MaxSimError } from '../errors.js';
 import { checkNumbers, checkWithin } from './calibration.js';
 
@@ -92,4 +92,49 @@ function scoring(
         ? sum
         : sum + (how.weights[i] as number) * (values[rank - 1] as number);
     }, 0);
+}
+
+/** Throws INVALID_ARGUMENT unless it is a way to fuse the order before a stage with the stage's own. */
+export function checkFusion(name: string, value: unknown): FusionMethod {
+  const how = checkOptions<{ method: string; weights?: unknown; k?: unknown }>(
+    name,
+    value as { method: string },
+    ['method', 'weights', 'k'],
+  );
+  const { method, weights, k } = how;
+  checkOneOf(`${name}.method`, method, ['last', 'weighted', 'reciprocal-rank']);
+  if (method === 'last') return { method };
+  if (method === 'reciprocal-rank')
+    return k === undefined ? { method } : { method, k: checkPositive(`${name}.k`, k) };
+  const two = checkNumbers(`${name}.weights`, weights);
+  if (two.length !== 2 || two.some((weight) => weight < 0) || (two[0] === two[1] && two[0] === 0))
+    throw invalid(
+      `${name}.weights`,
+      'two numbers of 0 or more, of the order before and of the stage, not both 0',
+      weights,
+    );
+  return { method: 'weighted', weights: two };
+}
+
+/**
+ * Scores that the order after a stage follows, from those of the stage before and its own, both in the
+ * order before. Where that has no scores its places count, evenly spaced. Null: the stage's own decide.
+ */
+export function fuser(
+  how: FusionMethod,
+): ((previous: readonly (number | null)[], own: readonly number[]) => number[]) | null {
+  if (how.method === 'last') return null;
+  return (previous, own) => {
+    const ids = own.map((_, i) => String(i));
+    const scored = previous.every((score) => score !== null);
+    const before = {
+      ids,
+      scores: scored ? (previous as readonly number[]) : ids.map((_, i) => -i),
+    };
+    const best = own.map((score, i) => ({ score, i })).sort((a, b) => b.score - a.score);
+    const stage = { ids: best.map(({ i }) => String(i)), scores: best.map(({ score }) => score) };
+    const fused = own.map(() => 0);
+    for (const { id, score } of fuse([before, stage], how)) fused[Number(id)] = score ?? 0;
+    return fused;
+  };
 }

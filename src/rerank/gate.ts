@@ -26,11 +26,11 @@ export type GateFeatures = {
   entropy: number;
   /** Share of the top k that the first stage has in its own top k, 0 to 1. */
   overlap: number;
-  /** Tokens of the query. */
-  queryTokens: number;
+  /** Words of the query. */
+  queryWords: number;
 };
 
-const FEATURES = ['margin', 'entropy', 'overlap', 'queryTokens'] as const;
+const FEATURES = ['margin', 'entropy', 'overlap', 'queryWords'] as const;
 const DEPTH = 10;
 
 /**
@@ -41,22 +41,22 @@ export function gateFeatures({
   scores,
   ids,
   firstStageIds,
-  queryTokens,
+  queryWords,
 }: {
   scores: readonly number[];
   ids: readonly string[];
   firstStageIds: readonly string[];
-  queryTokens: number;
+  queryWords: number;
 }): GateFeatures {
   const top = checkNumbers('scores', scores).slice(0, DEPTH);
   if (top.length === 0 || top.some((score, i) => i > 0 && score > (top[i - 1] as number))) {
     throw new MaxSimError('INVALID_ARGUMENT', 'scores must be one or more numbers, best first.');
   }
-  checkInteger('queryTokens', queryTokens, 0, Number.MAX_SAFE_INTEGER);
+  checkInteger('queryWords', queryWords, 0, Number.MAX_SAFE_INTEGER);
   const first = new Set(firstStageIds.slice(0, DEPTH));
   const own = ids.slice(0, DEPTH);
   const overlap = own.length === 0 ? 0 : own.filter((id) => first.has(id)).length / own.length;
-  return { margin: marginOf(top), entropy: entropyOf(top), overlap, queryTokens };
+  return { margin: marginOf(top), entropy: entropyOf(top), overlap, queryWords };
 }
 
 function marginOf(top: readonly number[]): number {
@@ -92,7 +92,7 @@ export type GateFile = {
   version: typeof CALIBRATION_VERSION;
   kind: 'gate';
   fingerprint: CalibrationFingerprint;
-  /** In the order margin, entropy, overlap, log(1 + queryTokens), of the raw features. */
+  /** In the order margin, entropy, overlap, log(1 + queryWords), of the raw features. */
   weights: number[];
   intercept: number;
   /** Skips from this score on. Above 1: never. */

@@ -71,6 +71,23 @@ export class ResilientReranker implements Reranker {
     private readonly reranker: Reranker,
     options: ResilienceOptions = {},
   ) {
+    const { failures, openMs, concurrency, waiting, hedge } =
+      ResilientReranker.checkOptions(options);
+    this.name = reranker.name;
+    this.fingerprint = reranker.fingerprint;
+    this.leastBudgetMs = reranker.leastBudgetMs ?? 0;
+    this.breaker = circuitBreaker(
+      handleWhen((error) => error instanceof MaxSimError && isFault(error)),
+      { halfOpenAfter: openMs, breaker: new ConsecutiveBreaker(failures) },
+    );
+    this.bulkhead = bulkhead(concurrency, waiting);
+    this.hedge = hedge === undefined ? null : new Hedge(hedge);
+  }
+
+  /** With what is not said. Throws INVALID_ARGUMENT. */
+  static checkOptions(
+    options: ResilienceOptions,
+  ): Required<Omit<ResilienceOptions, 'hedge'>> & { hedge: HedgeOptions | undefined } {
     const {
       failures = 5,
       openMs = 10_000,
@@ -88,15 +105,8 @@ export class ResilientReranker implements Reranker {
     checkPositive('resilience.openMs', openMs);
     checkInteger('resilience.concurrency', concurrency, 1, 10_000);
     checkInteger('resilience.waiting', waiting, 0, 100_000);
-    this.name = reranker.name;
-    this.fingerprint = reranker.fingerprint;
-    this.leastBudgetMs = reranker.leastBudgetMs ?? 0;
-    this.breaker = circuitBreaker(
-      handleWhen((error) => error instanceof MaxSimError && isFault(error)),
-      { halfOpenAfter: openMs, breaker: new ConsecutiveBreaker(failures) },
-    );
-    this.bulkhead = bulkhead(concurrency, waiting);
-    this.hedge = hedge === undefined ? null : new Hedge(hedge);
+    if (hedge !== undefined) new Hedge(hedge);
+    return { failures, openMs, concurrency, waiting, hedge };
   }
 
   /**

@@ -16,6 +16,7 @@ function stage(
     budgetMs: null,
     fuse: null,
     gated: false,
+    strict: false,
     read,
     judge: (positions) => {
       read.push([...positions]);
@@ -32,7 +33,7 @@ const broken = (code: MaxSimErrorCode) => () =>
 
 function run(stages: readonly RunnableStage[], rest: Partial<CascadeRun> = {}) {
   const time = { since: performance.now(), until: Number.POSITIVE_INFINITY };
-  return runCascade({ count: 5, stages, ...time, strict: false, ...rest });
+  return runCascade({ count: 5, stages, ...time, ...rest });
 }
 
 describe('the order', () => {
@@ -123,8 +124,8 @@ describe('a stage that fails', () => {
   );
 
   it('throws what it raises when told to be strict', async () => {
-    const stages = [stage('cross', [], { judge: broken('RERANKER_FAILED') })];
-    await expect(run(stages, { strict: true })).rejects.toMatchObject({ code: 'RERANKER_FAILED' });
+    const stages = [stage('cross', [], { strict: true, judge: broken('RERANKER_FAILED') })];
+    await expect(run(stages)).rejects.toMatchObject({ code: 'RERANKER_FAILED' });
   });
 
   it('is one that gives a score that is not finite', async () => {
@@ -134,8 +135,8 @@ describe('a stage that fails', () => {
   });
 
   it('for want of time is no failure, however strict', async () => {
-    const stages = [stage('cross', [], { judge: broken('DEADLINE_EXCEEDED') })];
-    expect(await run(stages, { strict: true })).toMatchObject({ degraded: { cause: 'deadline' } });
+    const stages = [stage('cross', [], { strict: true, judge: broken('DEADLINE_EXCEEDED') })];
+    expect(await run(stages)).toMatchObject({ degraded: { cause: 'deadline' } });
   });
 
   it('is one that gives another number of scores', async () => {

@@ -6,13 +6,13 @@ import { Gate, gateFeatures } from '../../dist/rerank/gate.js';
 const fingerprint = { model: 'm', quantisation: 'int8', maxLength: 512, corpus: 'c' };
 const ids = ['a', 'b', 'c', 'd', 'e'];
 const featuresOf = (scores: number[]) =>
-  gateFeatures({ scores, ids, firstStageIds: ['a', 'b', 'x', 'y', 'z'], queryTokens: 7 });
+  gateFeatures({ scores, ids, firstStageIds: ['a', 'b', 'x', 'y', 'z'], queryWords: 7 });
 
 /** Reranking gains where the margin is small, with chance (1 - margin)^4 / 2. */
 function simulated(count: number, random: Random): GateQuery[] {
   return Array.from({ length: count }, () => {
     const margin = random();
-    const features = { margin, entropy: random(), overlap: random(), queryTokens: 5 };
+    const features = { margin, entropy: random(), overlap: random(), queryWords: 5 };
     const gain = random() < (1 - margin) ** 4 / 2 ? 0.4 : 0;
     return { features, cheap: 0.6, expensive: 0.6 + gain };
   });
@@ -27,7 +27,7 @@ describe('features of a cheap ranking', () => {
     expect(other.entropy).toBeCloseTo(plain.entropy, 9);
     expect(plain.margin).toBeCloseTo(4 / 5, 9);
     expect(plain.overlap).toBe(0.4);
-    expect(plain.queryTokens).toBe(7);
+    expect(plain.queryWords).toBe(7);
   });
 
   it('see a winner, and are defined where there is no spread', () => {
@@ -67,8 +67,8 @@ describe('the gate', () => {
     curve.forEach((point, i) => {
       expect(point.skipShare).toBeGreaterThanOrEqual(curve[i - 1]?.skipShare ?? 0);
     });
-    expect(gate.decide({ margin: 1, entropy: 0, overlap: 1, queryTokens: 5 }).skip).toBe(true);
-    expect(gate.decide({ margin: 0, entropy: 1, overlap: 0, queryTokens: 5 }).skip).toBe(false);
+    expect(gate.decide({ margin: 1, entropy: 0, overlap: 1, queryWords: 5 }).skip).toBe(true);
+    expect(gate.decide({ margin: 0, entropy: 1, overlap: 0, queryWords: 5 }).skip).toBe(false);
   });
 
   it('loses epsilon or more in no more calibrations than it says', () => {
