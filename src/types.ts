@@ -68,11 +68,18 @@ export type StoredDocument = {
   contentHash: string | null;
 };
 
-/** What may be reranked: a stored document by id, a text, or token vectors. */
+/** What a first stage says of a candidate: a distance is the better the smaller, a similarity the greater. */
+export type FirstStageScore = { value: number; kind: 'distance' | 'similarity' };
+
+/**
+ * What may be reranked: a stored document by id, a text, or token vectors. With scores, which all must
+ * have or none, of one kind, candidates are put in their order; without, they come best first.
+ */
 export type Candidate =
   | string
-  | { id: string; text: string }
-  | { id: string; vectors: Float32Array };
+  | { id: string; score: FirstStageScore }
+  | { id: string; text: string; score?: FirstStageScore }
+  | { id: string; vectors: Float32Array; score?: FirstStageScore };
 
 /**
  * Which step put a hit where it is: 'first-stage' (the order of the candidates), 'late-interaction',
@@ -81,7 +88,13 @@ export type Candidate =
 export type Stage = 'first-stage' | 'late-interaction' | 'cross-encoder' | (string & {});
 
 /** One part of a stage's evidence: the raw score and the position it gave, from 1. */
-export type StageScore = { stage: Stage; score: number; rank: number };
+export type StageScore = {
+  stage: Stage;
+  score: number;
+  rank: number;
+  /** Only of a first stage that gives distances: the smaller the better. */
+  kind?: 'distance';
+};
 
 /** One query token, the document token that answered it best, and what that added to the score. */
 export type TokenMatch = {
@@ -99,10 +112,15 @@ export type Hit = {
   id: string;
   /**
    * The score of `stage`: MaxSim (sum over query tokens), or the cross-encoder's raw logit. Scores of
-   * different stages do not compare. Null in the order of the candidates, which have no score here.
+   * different stages do not compare. Null in the order of the candidates; what they came with is in
+   * `scores`.
    */
   score: number | null;
   stage: Stage;
+  /** That it is relevant, where the pipeline has a calibrator for `stage`. */
+  probability?: number;
+  /** Why, where the stage says so. */
+  reason?: string;
   /** Every score this hit was given, in the order of the stages. */
   scores: StageScore[];
   text: string | null;
@@ -152,8 +170,17 @@ export type RerankResult = {
   unknownIds: string[];
   /** Candidate ids that the filter keeps out of `hits`. */
   excludedIds: string[];
-  /** Null when every stage that was asked for ran. */
+  /** Null when every stage that was asked for ran, or was skipped by the gate. */
   degraded: Degradation | null;
+  /**
+   * 'nothing-relevant', with no hits: the best candidate is below the floor of the stage that scored it.
+   * Null where that stage has no floor, or did not get to all that might be above.
+   */
+  verdict: 'relevant' | 'nothing-relevant' | null;
+  /** What the gate said: the probability that the stages after late interaction gain nothing. */
+  gate: { skipped: boolean; score: number } | null;
+  /** How each stage went, in order. */
+  stages: StageReport[];
   timings: Timings;
 };
 
