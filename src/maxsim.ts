@@ -88,6 +88,7 @@ export {
   reranker,
   type StageOptions,
 } from './rerank/pipeline.js';
+export { loadPipeline, pipelineFrom } from './rerank/pipeline-file.js';
 export { LlmReranker, type LlmRerankerOptions } from './rerank/remote/llm-reranker.js';
 export { RemoteReranker, type RemoteRerankerOptions } from './rerank/remote/remote-reranker.js';
 export type { ResilienceOptions, ResilienceStats } from './rerank/resilient-reranker.js';
