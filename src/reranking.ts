@@ -10,7 +10,7 @@ import type { LateInteraction, LateScores } from './late-interaction.js';
 import type { Ranked } from './request.js';
 import type { CalibrationFingerprint } from './rerank/calibration.js';
 import { type CascadeResult, type RunnableStage, runCascade } from './rerank/cascade.js';
-import { gateFeatures } from './rerank/gate.js';
+import { countWords, gateFeatures } from './rerank/gate.js';
 import type { Pipeline } from './rerank/pipeline.js';
 import { within } from './rerank/within.js';
 import {
@@ -323,8 +323,6 @@ function firstScoresOf(list: readonly Ranked[]): number[] | undefined {
   });
 }
 
-const WORD = /[\p{L}\p{N}]+/gu;
-
 function decide(
   call: Call,
   list: readonly Ranked[],
@@ -336,7 +334,7 @@ function decide(
     scores,
     ids: order.map(idOf),
     firstStageIds: [...order].sort((a, b) => a - b).map(idOf),
-    queryWords: call.text?.match(WORD)?.length ?? 0,
+    queryWords: countWords(call.text ?? ''),
   });
   const { skip, score } = (call.pipeline.gate as NonNullable<Pipeline['gate']>).decide(features);
   return { skipped: skip, score };

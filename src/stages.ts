@@ -65,13 +65,14 @@ export class Stages {
     pipeline: Pipeline,
   ): Promise<{ stages: CalibrationFingerprint[]; gate: CalibrationFingerprint }> {
     const stages = await Promise.all(pipeline.stages.map((stage) => this.identifyStage(stage)));
-    const join = (field: 'model' | 'quantisation'): string =>
-      stages.map((stage) => stage[field]).join(' > ');
+    const join = (parts: readonly string[]): string => parts.join(' > ');
+    // What a stage gains depends on how many it reads, too.
+    const read = pipeline.stages.map(({ keep }) => (keep === null ? '' : `, keep ${keep}`));
     return {
       stages,
       gate: {
-        model: join('model'),
-        quantisation: join('quantisation'),
+        model: join(stages.map(({ model }, i) => `${model}${read[i]}`)),
+        quantisation: join(stages.map(({ quantisation }) => quantisation)),
         maxLength: Math.max(...stages.map(({ maxLength }) => maxLength)),
         corpus: this.options.late.corpus,
       },

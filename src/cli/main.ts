@@ -11,6 +11,7 @@ import { addCalibrateCommand } from './calibrate.js';
 import { addCompactCommand } from './compact.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
+import { addExplainCommand } from './explain.js';
 import { addExportCommand } from './export.js';
 import { addImportCommand } from './import.js';
 import { addIndexCommand } from './index-command.js';
@@ -40,6 +41,7 @@ function createProgram(): Command {
   addIndexCommand(program);
   addSearchCommand(program);
   addRerankCommand(program);
+  addExplainCommand(program);
   addRecodeCommand(program);
   addInspectCommand(program);
   addExportCommand(program);

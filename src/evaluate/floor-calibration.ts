@@ -1,8 +1,12 @@
 /** What floors would do: unanswerable queries that get "nothing relevant", and answerable ones lost. */
 import { checkArray } from '../check.js';
+import { drawSome, seededRandom } from '../random.js';
 import { type CalibrationFingerprint, checkNumbers } from '../rerank/calibration.js';
-import { fitFloor, queriesForFloor } from '../rerank/floor.js';
+import { type Calibrator, fitCalibrator } from '../rerank/calibrator.js';
+import { type Floor, fitFloor, queriesForFloor } from '../rerank/floor.js';
+import type { MeasuredQuery } from './pipeline-measurement.js';
 import { proportionInterval } from './proportion.js';
+import { type Reliability, reliability } from './reliability.js';
 
 export type FloorPoint = {
   alpha: number;
@@ -55,4 +59,134 @@ export function floorCurve({
       lostBound: loss?.high ?? null,
     };
   });
+}
+
+export type FloorCalibration = {
+  /** Queries with a relevant candidate, without one, and that nothing answers. */
+  answerable: number;
+  notFound: number;
+  unanswerable: number;
+  /** Floors of one half of the queries, tried on the other. */
+  curve: FloorPoint[];
+  /** Of all queries with a relevant candidate, at the alpha asked for. */
+  floor: Floor;
+  /** Of all scored candidates; null where relevance does not rise with the score. */
+  calibrator: Calibrator | null;
+  /** Of a calibrator of one half, on the other. */
+  reliability: Reliability | null;
+  verdict: string;
+};
+
+export type FloorCalibrationOptions = {
+  /** Share of answerable queries that may be lost. */
+  alpha: number;
+  fingerprint: CalibrationFingerprint;
+  /** Whose scores: which stage of the measured pipeline. */
+  stage: number;
+  seed?: number;
+};
+
+const ALPHAS = [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3];
+
+/** Below this a floor is hardly worth its losses. */
+const WORTH = 0.5;
+
+/** Throws INVALID_ARGUMENT, naming the number needed, where there are too few queries for alpha. */
+export function calibrateFloor(
+  measured: readonly MeasuredQuery[],
+  { alpha, fingerprint, stage, seed = 0 }: FloorCalibrationOptions,
+): FloorCalibration {
+  const queries = drawSome(measured, measured.length, seededRandom(seed)).map((query) =>
+    scoresOf(query, stage),
+  );
+  const found = queries.filter(({ bestRelevant }) => bestRelevant !== null);
+  const unanswerable = queries.filter(({ answerable }) => !answerable);
+  const half = found.length >> 1;
+  const bestRelevantOf = (some: readonly StageScores[]): number[] =>
+    some.flatMap(({ bestRelevant }) => (bestRelevant === null ? [] : [bestRelevant]));
+  const curve = floorCurve({
+    bestRelevant: bestRelevantOf(found.slice(0, half)),
+    answerable: found.slice(half).map(({ best }) => best),
+    unanswerable: unanswerable.map(({ best }) => best),
+    alphas: [...new Set([...ALPHAS, alpha])].sort((a, b) => a - b),
+    fingerprint,
+  });
+  const floor = fitFloor(bestRelevantOf(found), { alpha, fingerprint });
+  const point = curve.find((one) => one.alpha === alpha) ?? null;
+  return {
+    answerable: found.length,
+    notFound: queries.filter(({ answerable, bestRelevant }) => answerable && bestRelevant === null)
+      .length,
+    unanswerable: unanswerable.length,
+    curve,
+    floor,
+    ...calibratorOf(queries, fingerprint),
+    verdict: verdictOf(floor, point),
+  };
+}
+
+type StageScores = {
+  answerable: boolean;
+  best: number;
+  bestRelevant: number | null;
+  pairs: { score: number; relevant: boolean }[];
+};
+
+function scoresOf({ answerable, grades, candidates }: MeasuredQuery, stage: number): StageScores {
+  const pairs = [...candidates.values()].flatMap(({ id, scores }) => {
+    const score = scores[stage] ?? null;
+    return score === null ? [] : [{ score, relevant: (grades.get(id) ?? 0) > 0 }];
+  });
+  const best = (some: StageScores['pairs']): number =>
+    some.reduce((most, { score }) => Math.max(most, score), Number.NEGATIVE_INFINITY);
+  const relevant = pairs.filter((pair) => pair.relevant);
+  const bestRelevant = relevant.length === 0 ? null : best(relevant);
+  return { answerable, best: best(pairs), bestRelevant, pairs };
+}
+
+function calibratorOf(
+  queries: readonly StageScores[],
+  fingerprint: CalibrationFingerprint,
+): Pick<FloorCalibration, 'calibrator' | 'reliability'> {
+  const fit = (some: readonly StageScores[]): Calibrator | null => {
+    const pairs = some.flatMap((query) => query.pairs);
+    const labels = pairs.map(({ relevant }) => relevant);
+    if (labels.every(Boolean) || !labels.some(Boolean)) return null;
+    try {
+      return fitCalibrator(
+        pairs.map(({ score }) => score),
+        labels,
+        { fingerprint },
+      );
+    } catch {
+      return null; // relevance does not rise with the score
+    }
+  };
+  const half = queries.length >> 1;
+  const tried = fit(queries.slice(0, half));
+  const rest = queries.slice(half).flatMap((query) => query.pairs);
+  return {
+    calibrator: fit(queries),
+    reliability:
+      tried === null || rest.length === 0
+        ? null
+        : reliability(
+            rest.map(({ score }) => tried.probability(score)),
+            rest.map(({ relevant }) => relevant),
+          ),
+  };
+}
+
+function verdictOf(floor: Floor, point: FloorPoint | null): string {
+  const { alpha } = floor.toJSON();
+  if (point === null || point.floor === null) {
+    return `The floor is ${floor.value.toFixed(3)}, but no half of the queries has the ${queriesForFloor(alpha)} that a trial at alpha ${alpha} needs.`;
+  }
+  const percent = (share: number | null): string => `${(100 * (share ?? 0)).toFixed(1)} %`;
+  if (point.caught === null)
+    return `A floor of one half of the queries loses ${percent(point.lost)} of the other, at most ${percent(point.lostBound)}; without unanswerable queries nobody knows what it catches.`;
+  const said = `A floor of one half of the queries says "nothing relevant" for ${percent(point.caught)} of the unanswerable ones, and loses ${percent(point.lost)} of the other half, at most ${percent(point.lostBound)}`;
+  return point.caught < WORTH
+    ? `${said}: the scores of this model hardly tell what nothing answers.`
+    : `${said}.`;
 }

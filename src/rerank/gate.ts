@@ -59,6 +59,13 @@ export function gateFeatures({
   return { margin: marginOf(top), entropy: entropyOf(top), overlap, queryWords };
 }
 
+const WORD = /[\p{L}\p{N}]+/gu;
+
+/** As `queryWords` counts them: runs of letters and digits. */
+export function countWords(text: string): number {
+  return text.match(WORD)?.length ?? 0;
+}
+
 function marginOf(top: readonly number[]): number {
   if (top.length === 1) return 1;
   const best = top[0] as number;
