@@ -1,5 +1,6 @@
 /** What floors would do: unanswerable queries that get "nothing relevant", and answerable ones lost. */
 import { checkArray } from '../check.js';
+import { MaxSimError } from '../errors.js';
 import { drawSome, seededRandom } from '../random.js';
 import { type CalibrationFingerprint, checkNumbers } from '../rerank/calibration.js';
 import { type Calibrator, fitCalibrator } from '../rerank/calibrator.js';
@@ -22,15 +23,15 @@ export type FloorPoint = {
   lostBound: number | null;
 };
 
-/** `bestRelevant` as fitFloor takes it; the rest are best raw scores of queries it has not seen. */
+/** `fitted` as fitFloor takes it; the rest are best raw scores of queries it has not seen. */
 export function floorCurve({
-  bestRelevant,
+  fitted,
   answerable,
   unanswerable,
   alphas,
   fingerprint,
 }: {
-  bestRelevant: readonly number[];
+  fitted: readonly number[];
   answerable: readonly number[];
   unanswerable: readonly number[];
   alphas: readonly number[];
@@ -41,9 +42,9 @@ export function floorCurve({
   checkArray('alphas', alphas);
   return alphas.map((alpha) => {
     const needed = queriesForFloor(alpha);
-    if (bestRelevant.length < needed)
+    if (fitted.length < needed)
       return { alpha, floor: null, needed, caught: null, lost: null, lostBound: null };
-    const floor = fitFloor(bestRelevant, { alpha, fingerprint });
+    const floor = fitFloor(fitted, { alpha, fingerprint });
     const below = (scores: readonly number[]): number =>
       scores.filter((score) => floor.belowFloor(score)).length;
     const loss =
@@ -99,24 +100,22 @@ export function calibrateFloor(
   const queries = drawSome(measured, measured.length, seededRandom(seed)).map((query) =>
     scoresOf(query, stage),
   );
-  const found = queries.filter(({ bestRelevant }) => bestRelevant !== null);
+  const found = queries.filter((query) => query.found);
   const unanswerable = queries.filter(({ answerable }) => !answerable);
   const half = found.length >> 1;
-  const bestRelevantOf = (some: readonly StageScores[]): number[] =>
-    some.flatMap(({ bestRelevant }) => (bestRelevant === null ? [] : [bestRelevant]));
+  const bestOf = (some: readonly StageScores[]): number[] => some.map(({ best }) => best);
   const curve = floorCurve({
-    bestRelevant: bestRelevantOf(found.slice(0, half)),
-    answerable: found.slice(half).map(({ best }) => best),
-    unanswerable: unanswerable.map(({ best }) => best),
+    fitted: bestOf(found.slice(0, half)),
+    answerable: bestOf(found.slice(half)),
+    unanswerable: bestOf(unanswerable),
     alphas: [...new Set([...ALPHAS, alpha])].sort((a, b) => a - b),
     fingerprint,
   });
-  const floor = fitFloor(bestRelevantOf(found), { alpha, fingerprint });
+  const floor = fitFloor(bestOf(found), { alpha, fingerprint });
   const point = curve.find((one) => one.alpha === alpha) ?? null;
   return {
     answerable: found.length,
-    notFound: queries.filter(({ answerable, bestRelevant }) => answerable && bestRelevant === null)
-      .length,
+    notFound: queries.filter((query) => query.answerable && !query.found).length,
     unanswerable: unanswerable.length,
     curve,
     floor,
@@ -127,8 +126,9 @@ export function calibrateFloor(
 
 type StageScores = {
   answerable: boolean;
+  /** Whether a relevant document is among the scored candidates. */
+  found: boolean;
   best: number;
-  bestRelevant: number | null;
   pairs: { score: number; relevant: boolean }[];
 };
 
@@ -137,11 +137,8 @@ function scoresOf({ answerable, grades, candidates }: MeasuredQuery, stage: numb
     const score = scores[stage] ?? null;
     return score === null ? [] : [{ score, relevant: (grades.get(id) ?? 0) > 0 }];
   });
-  const best = (some: StageScores['pairs']): number =>
-    some.reduce((most, { score }) => Math.max(most, score), Number.NEGATIVE_INFINITY);
-  const relevant = pairs.filter((pair) => pair.relevant);
-  const bestRelevant = relevant.length === 0 ? null : best(relevant);
-  return { answerable, best: best(pairs), bestRelevant, pairs };
+  const best = pairs.reduce((most, { score }) => Math.max(most, score), Number.NEGATIVE_INFINITY);
+  return { answerable, found: pairs.some(({ relevant }) => relevant), best, pairs };
 }
 
 function calibratorOf(
@@ -158,8 +155,10 @@ function calibratorOf(
         labels,
         { fingerprint },
       );
-    } catch {
-      return null; // relevance does not rise with the score
+    } catch (error) {
+      // Relevance does not rise with the score: there is nothing to calibrate.
+      if (error instanceof MaxSimError && error.code === 'INVALID_ARGUMENT') return null;
+      throw error;
     }
   };
   const half = queries.length >> 1;

@@ -1,9 +1,9 @@
 /**
  * A score below which nothing counts as relevant, by split conformal prediction (V. Vovk, A. Gammerman
- * and G. Shafer, "Algorithmic Learning in a Random World", 2005): of queries like those it was
- * calibrated on, at most a share alpha has its best relevant document below the floor. The share is over
- * calibration sets and queries alike; no shape of the scores is assumed, only that the queries are
- * exchangeable. There is no default floor: a logit of 0 means nothing.
+ * and G. Shafer, "Algorithmic Learning in a Random World", 2005): of answerable queries like those it was
+ * calibrated on, at most a share alpha is told that nothing is relevant, all candidates being below the
+ * floor. The share is over calibration sets and queries alike; no shape of the scores is assumed, only
+ * that the queries are exchangeable. There is no default floor: a logit of 0 means nothing.
  */
 import { MaxSimError } from '../errors.js';
 import {
@@ -66,16 +66,16 @@ export function queriesForFloor(alpha: number): number {
 }
 
 /**
- * `bestRelevant` has, for each calibration query with a relevant candidate, the raw score of the best
- * one. The floor is the floor(alpha * (n + 1))-th smallest. Throws INVALID_ARGUMENT, naming the number
+ * `best` has, for each calibration query with a relevant candidate, the raw score of the best candidate
+ * (of the best relevant one for a stricter promise: that this one is not below the floor). The floor is the floor(alpha * (n + 1))-th smallest. Throws INVALID_ARGUMENT, naming the number
  * needed, where there are too few queries for alpha.
  */
 export function fitFloor(
-  bestRelevant: readonly number[],
+  best: readonly number[],
   { alpha, fingerprint }: { alpha: number; fingerprint: CalibrationFingerprint },
 ): Floor {
   checkShare('alpha', alpha);
-  const sorted = checkNumbers('bestRelevant', bestRelevant).sort((a, b) => a - b);
+  const sorted = checkNumbers('best', best).sort((a, b) => a - b);
   const floor = sorted[Math.floor(alpha * (sorted.length + 1) + ROUNDING) - 1];
   if (floor === undefined) {
     throw new MaxSimError(

@@ -52,7 +52,7 @@ describe('the floor', () => {
 
   it('has a curve of what it catches and loses', () => {
     const curve = floorCurve({
-      bestRelevant: Array.from({ length: 20 }, (_, i) => i + 1),
+      fitted: Array.from({ length: 20 }, (_, i) => i + 1),
       answerable: [1, 5, 20, 20],
       unanswerable: [0, 3, 11],
       alphas: [0.01, 0.1, 0.5],
