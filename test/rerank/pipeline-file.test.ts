@@ -84,6 +84,17 @@ it.each<[string, unknown, RegExp]>([
   expect(() => pipelineFrom(file)).toThrow(message);
 });
 
+it('the example of docs/rerank.md is one', () => {
+  const text = readFileSync(new URL('../../docs/rerank.md', import.meta.url), 'utf8');
+  const [, example] = text.match(/```json\n(\{\n {2}"stages"[^`]*)```/) ?? [];
+  const file = JSON.parse(example ?? 'null');
+  expect(isValid(file), JSON.stringify(isValid.errors)).toBe(true);
+  const [late, cross, service] = file.stages;
+  const here = { ...service, url: 'http://127.0.0.1:1' }; // without a key
+  const { gate: _, floor: __, ...rest } = file;
+  expect(pipelineFrom({ ...rest, stages: [late, cross, here] }).topK).toBe(5);
+});
+
 it('finds calibrations beside the file, and names the file in what it refuses', async () => {
   await write('floor.json', floor);
   const file = await write('pipeline.json', { stages: [late, cross], floor: 'floor.json' });
