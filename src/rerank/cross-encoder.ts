@@ -21,12 +21,6 @@ import type { PairsJob } from './score-pairs.js';
 /** Documents of one job: the threads share a list, and each gives way between its batches. */
 const JOB_DOCUMENTS = 8;
 
-/**
- * Characters of query and documents in one job of a call with a budget, about as many tokens as a thread
- * reads in one batch: what is not done when the budget ends is lost, so a job is as short as it can be.
- */
-const JOB_CHARACTERS = 1200;
-
 /** Before its budget ends, so that what is there is taken before nobody waits for it any more. */
 const HAND_OVER_MS = 1;
 
@@ -162,7 +156,7 @@ export class CrossEncoder implements Reranker {
   }
 
   /**
-   * Raw logits. With a budget documents are read in the order given, a few at a time, and when it ends
+   * Raw logits. With a budget documents are read in the order given, one by one, and when it ends
    * there is what has been scored. Throws DEADLINE_EXCEEDED when that is nothing, OVERLOADED, ABORTED,
    * WORKER_FAILED, INVALID_MODEL.
    */
@@ -181,7 +175,8 @@ export class CrossEncoder implements Reranker {
       Math.min(MAX_TIMER_MS, Math.max(0, budgetMs - HAND_OVER_MS)),
     );
     const ended = signal === undefined ? budget.signal : AbortSignal.any([signal, budget.signal]);
-    const parts = shortParts(query, documents);
+    // What is not done when the budget ends is lost, and texts of other lengths share no run anyhow.
+    const parts = documents.map((_, i) => [i]);
     try {
       const jobs = this.run(query, documents, parts, scores, { signal: ended, deadline });
       await Promise.all(
@@ -239,21 +234,6 @@ function checkPairs(query: string, documents: readonly string[]): void {
   checkArray('documents', documents).forEach((text, i) => {
     checkString(`documents[${i}]`, text);
   });
-}
-
-function shortParts(query: string, documents: readonly string[]): number[][] {
-  const parts: number[][] = [];
-  let characters = Number.POSITIVE_INFINITY;
-  documents.forEach((text, i) => {
-    const more = query.length + text.length;
-    if (characters + more > JOB_CHARACTERS) {
-      parts.push([]);
-      characters = 0;
-    }
-    parts.at(-1)?.push(i);
-    characters += more;
-  });
-  return parts;
 }
 
 function isLate(error: unknown): boolean {
