@@ -16,6 +16,7 @@ import { addExportCommand } from './export.js';
 import { addImportCommand } from './import.js';
 import { addIndexCommand } from './index-command.js';
 import { addInspectCommand } from './inspect.js';
+import { addMcpCommand } from './mcp.js';
 import { addModelsCommand } from './models.js';
 import { paintError } from './output.js';
 import { addRecodeCommand } from './recode.js';
@@ -54,6 +55,7 @@ function createProgram(): Command {
   addDoctorCommand(program);
   addDemoCommand(program);
   addModelsCommand(program);
+  addMcpCommand(program);
   return program;
 }
 
