@@ -1,10 +1,8 @@
 /** From candidates in their order to hits: which of them may be hits, and what is stored of those. */
 import type { Call } from './call.js';
 import type { Ranked } from './request.js';
+import type { Standing } from './rerank/cascade.js';
 import type { Hit, StageScore, StoredDocument } from './types.js';
-
-/** A candidate and every score it was given, in the order of the stages. */
-export type Placed = { candidate: Ranked; scores: readonly StageScore[]; firstRank: number };
 
 /** What is stored of the candidates of a call, each read once: what a stage has judged is what is returned. */
 export class Documents {
@@ -27,30 +25,37 @@ export class Documents {
   }
 }
 
-/** The best `topK` with their texts. A stored document that was deleted since it was scored is left out. */
+/**
+ * The best `topK` of an order of positions in `list`, with their texts. A stored document that was deleted
+ * since it was scored is left out.
+ */
 export function toHits(
   documents: Documents,
-  placed: readonly Placed[],
+  list: readonly Ranked[],
+  { order, scores }: Standing,
   topK: number,
-): { hit: Hit; candidate: Ranked }[] {
-  const hits: { hit: Hit; candidate: Ranked }[] = [];
-  for (let from = 0; from < placed.length && hits.length < topK; ) {
-    const some = placed.slice(from, from + topK - hits.length);
-    from += some.length;
-    const stored = documents.of(some.map(({ candidate }) => candidate));
-    some.forEach(({ candidate, scores, firstRank }, i) => {
+): { hit: Hit; position: number }[] {
+  const hits: { hit: Hit; position: number }[] = [];
+  for (let from = 0; from < order.length && hits.length < topK; ) {
+    const positions = order.slice(from, from + topK - hits.length);
+    from += positions.length;
+    const some = positions.map((position) => list[position] as Ranked);
+    const stored = documents.of(some);
+    some.forEach((candidate, i) => {
       const document = stored[i];
       if (candidate.stored && document === undefined) return;
-      const last = scores.at(-1);
+      const position = positions[i] as number;
+      const own = scores[position] ?? [];
+      const last = own.at(-1);
       const hit: Hit = {
         id: candidate.id,
         score: last?.score ?? null,
         stage: last?.stage ?? 'first-stage',
-        scores: [...firstScore(candidate, firstRank), ...scores],
+        scores: [...firstScore(candidate, position + 1), ...own],
         text: candidate.stored ? (document?.text ?? null) : candidate.text,
         payload: candidate.stored ? (document?.payload ?? null) : null,
       };
-      hits.push({ hit, candidate });
+      hits.push({ hit, position });
     });
   }
   return hits;

@@ -3,15 +3,19 @@ import type { Call } from './call.js';
 import type { RerankRecord } from './rerank-record.js';
 import type { FinishedSpan, SpanAttributes } from './runtime/tracing.js';
 
+/** Stages in their order: what stands for a model. */
+export function modelOf({ pipeline }: Call): string {
+  return pipeline.stages
+    .map((stage) => (stage.kind === 'reranker' ? stage.reranker.name : stage.kind))
+    .join(' > ');
+}
+
 export function spansOf(
   call: Call,
   record: RerankRecord,
-): { span: FinishedSpan; children: FinishedSpan[] } {
+): { span: Omit<FinishedSpan, 'name' | 'startMs'>; children: FinishedSpan[] } {
   const { event, candidates, topK, hits, stages, degraded, verdict, gate, timings, error } = record;
-  const names = call.pipeline.stages.map((stage) =>
-    stage.kind === 'reranker' ? stage.reranker.name : stage.kind,
-  );
-  const model = names.join(' > ');
+  const model = modelOf(call);
   const attributes: SpanAttributes = {
     'gen_ai.operation.name': event,
     'gen_ai.provider.name': 'maxsim',
@@ -32,13 +36,7 @@ export function spansOf(
       : { 'maxsim.gate.skipped': gate.skipped, 'maxsim.gate.score': gate.score }),
     ...(error === null ? {} : { 'error.type': error }),
   };
-  const span: FinishedSpan = {
-    name: `${event} ${model}`,
-    startMs: call.since,
-    endMs: call.since + timings.totalMs,
-    attributes,
-    error,
-  };
+  const span = { endMs: call.since + timings.totalMs, attributes, error };
   const children = stages.map(
     ({ stage, candidates, scored, startMs, ms, outcome, cause, message }): FinishedSpan => ({
       name: `rerank ${stage}`,

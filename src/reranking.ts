@@ -23,9 +23,9 @@ import {
   regretOf,
   type ShadowRecord,
 } from './rerank-record.js';
-import { spansOf } from './rerank-spans.js';
+import { modelOf, spansOf } from './rerank-spans.js';
 import { RerankCounts, type RerankStats } from './rerank-stats.js';
-import type { Tracing } from './runtime/tracing.js';
+import type { ActiveSpan, Tracing } from './runtime/tracing.js';
 import { Stages, type StagesOptions } from './stages.js';
 import type { Hit, RerankResult, Timings } from './types.js';
 
@@ -57,18 +57,18 @@ export class Reranking {
 
   /** `found`: of a search, whose candidates have their late-interaction scores already. */
   async run(call: Call, list: readonly Ranked[], found: Found | null): Promise<RerankResult> {
-    const context = this.tracing?.context;
     const event = found === null ? 'rerank' : 'search';
+    const span = this.tracing?.begin(`${event} ${modelOf(call)}`, call.since) ?? null;
     const count = list.length;
     try {
       const { result, agreement } = await this.answer(call, list, found);
       this.counts.count(result, agreement);
-      this.publish(call, context, () => recordOf(event, call, count, { ...result, agreement }));
+      this.publish(call, span, () => recordOf(event, call, count, { ...result, agreement }));
       return result;
     } catch (error) {
       this.counts.failed += 1;
       const code = error instanceof MaxSimError ? error.code : 'INTERNAL';
-      this.publish(call, context, () => failureOf(event, call, count, code));
+      this.publish(call, span, () => failureOf(event, call, count, code));
       throw error;
     }
   }
@@ -165,28 +165,19 @@ export class Reranking {
     call: Call,
     list: readonly Ranked[],
     documents: Documents,
-    { order, scores, explanations }: CascadeResult,
+    cascade: CascadeResult,
     { calibrators }: Calibrated,
   ): Hit[] {
-    const positions = new Map(list.map((candidate, position) => [candidate, position]));
-    const placed = order.map((position) => ({
-      candidate: list[position] as Ranked,
-      scores: scores[position] ?? [],
-      firstRank: position + 1,
-    }));
-    const hits: Hit[] = [];
-    for (const { hit, candidate } of toHits(documents, placed, call.topK)) {
-      const position = positions.get(candidate) as number;
+    return toHits(documents, list, cascade, call.topK).map(({ hit, position }) => {
       const at = call.pipeline.stages.findLastIndex((stage) =>
         stage.kind === 'reranker' ? stage.reranker.name === hit.stage : stage.kind === hit.stage,
       );
       const calibrator = calibrators[at];
       if (calibrator && hit.score !== null) hit.probability = calibrator.probability(hit.score);
-      const reason = explanations.get(position);
+      const reason = cascade.explanations.get(position);
       if (reason !== undefined) hit.reason = reason;
-      hits.push(hit);
-    }
-    return hits;
+      return hit;
+    });
   }
 
   /** Takes those out of the order, in place. */
@@ -217,9 +208,6 @@ export class Reranking {
 
   /** Once a pipeline; a failure is not remembered. */
   private calibratedFor(pipeline: Pipeline): Promise<Calibrated> {
-    const { gate, floors, calibrators } = pipeline;
-    if (gate === null && floors.length === 0 && calibrators.length === 0)
-      return Promise.resolve(UNCALIBRATED);
     let calibrated = this.calibrated.get(pipeline);
     if (calibrated === undefined) {
       calibrated = this.stages.identify(pipeline).then((made) => matchCalibrations(pipeline, made));
@@ -231,6 +219,8 @@ export class Reranking {
 
   /** To read a model's bytes for the first time may take longer than there is: every stage is late then. */
   private async calibrationsInTime(call: Call): Promise<Calibrated> {
+    const { gate, floors, calibrators } = call.pipeline;
+    if (gate === null && floors.length === 0 && calibrators.length === 0) return UNCALIBRATED;
     try {
       return await within(call.until, call.signal, () => this.calibratedFor(call.pipeline));
     } catch (error) {
@@ -293,12 +283,12 @@ export class Reranking {
     this.log({ event: 'shadow', queryHash: queryHash(call), ...regret });
   }
 
-  private publish(call: Call, context: unknown, record: () => RerankRecord): void {
-    if (this.logger === null && this.tracing === null) return;
+  private publish(call: Call, span: ActiveSpan | null, record: () => RerankRecord): void {
+    if (this.logger === null && span === null) return;
     const made = record();
-    if (this.tracing !== null) {
-      const { span, children } = spansOf(call, made);
-      this.tracing.record(span, children, context);
+    if (span !== null) {
+      const { span: own, children } = spansOf(call, made);
+      span.end(own, children);
     }
     this.log(made);
   }

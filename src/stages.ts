@@ -101,6 +101,7 @@ export class Stages {
     // Nobody waits for it any more, and what is missing has been said.
     if (!limits.signal.aborted) onLate(late);
     // The index scores as NaN what it does not hold, and what a filter keeps out.
+    if (!late.scores.some(Number.isNaN)) return { scores: late.scores };
     const absent = new Set(positions.filter((_, i) => Number.isNaN(late.scores[i])));
     return { scores: late.scores, absent };
   }

@@ -137,28 +137,27 @@ function take(
   firstScores: readonly number[] | undefined,
 ): number {
   const own = checkJudgement(stage.name, judgement, read.length).scores;
-  const isAbsent = (position: number): boolean => judgement.absent?.has(position) === true;
-  const present = read.map((_, i) => i).filter((i) => !isAbsent(read[i] as number));
-  const scored = present.filter((i) => !Number.isNaN(own[i]));
-  const rest = present.filter((i) => Number.isNaN(own[i])).map((i) => read[i] as number);
-  const values = scored.map((i) => own[i] as number);
-  const before = (position: number): number | null =>
-    scores[position]?.at(-1)?.score ?? firstScores?.[position] ?? null;
-  const ranking =
-    stage.fuse === null
-      ? values
-      : stage.fuse(
-          scored.map((i) => before(read[i] as number)),
-          values,
-        );
+  const best: { position: number; own: number; by: number }[] = [];
+  const rest: number[] = [];
+  read.forEach((position, i) => {
+    if (judgement.absent?.has(position)) return;
+    const score = own[i] as number;
+    if (Number.isNaN(score)) rest.push(position);
+    else best.push({ position, own: score, by: score });
+  });
+  if (stage.fuse !== null) {
+    const fused = stage.fuse(
+      best.map(
+        ({ position }) => scores[position]?.at(-1)?.score ?? firstScores?.[position] ?? null,
+      ),
+      best.map((one) => one.own),
+    );
+    best.forEach((one, i) => {
+      one.by = fused[i] as number;
+    });
+  }
   // Array.sort is stable: equal scores keep the order of the stage before.
-  const best = scored
-    .map((i, at) => ({
-      position: read[i] as number,
-      own: values[at] as number,
-      by: ranking[at] as number,
-    }))
-    .sort((a, b) => b.by - a.by);
+  best.sort((a, b) => b.by - a.by);
   best.forEach(({ position, own: score }, rank) => {
     scores[position]?.push({ stage: stage.name, score, rank: rank + 1 });
   });
@@ -167,7 +166,7 @@ function take(
   for (const { position } of best) order.push(position);
   for (const position of rest) order.push(position);
   for (const position of behind) order.push(position);
-  return scored.length;
+  return best.length;
 }
 
 function explain(

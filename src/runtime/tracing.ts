@@ -21,8 +21,8 @@ type Api = {
     getTracer(name: string): {
       startSpan(
         name: string,
-        options: { startTime: number; attributes: SpanAttributes; kind?: number },
-        context?: unknown,
+        options: { startTime: number; attributes?: SpanAttributes },
+        context: unknown,
       ): Span;
     };
     setSpan(context: unknown, span: Span): unknown;
@@ -31,6 +31,8 @@ type Api = {
 };
 
 type Span = {
+  isRecording(): boolean;
+  setAttributes(attributes: SpanAttributes): void;
   setStatus(status: { code: number; message: string }): void;
   end(endTime: number): void;
 };
@@ -58,25 +60,35 @@ async function importApi(): Promise<Api | null> {
 export class Tracing {
   constructor(private readonly api: Api) {}
 
-  /** The caller's context, which the span of the call will be a child of. */
-  get context(): unknown {
-    return this.api.context.active();
-  }
-
-  /** A span with its children, all of which are over. */
-  record(span: FinishedSpan, children: readonly FinishedSpan[], context: unknown): void {
+  /** A child of the caller's span; null where nobody records, so that nobody need say more. */
+  begin(name: string, startMs: number): ActiveSpan | null {
+    const context = this.api.context.active();
     const tracer = this.api.trace.getTracer('maxsim');
-    const add = (one: FinishedSpan, within: unknown): Span => {
-      const options = { startTime: epochMs(one.startMs), attributes: one.attributes };
-      const made = tracer.startSpan(one.name, options, within);
-      if (one.error !== null) made.setStatus({ code: ERROR, message: one.error });
-      return made;
+    const span = tracer.startSpan(name, { startTime: epochMs(startMs) }, context);
+    if (!span.isRecording()) return null;
+    const within = this.api.trace.setSpan(context, span);
+    return {
+      end({ attributes, error, endMs }, children) {
+        for (const child of children) {
+          const startTime = epochMs(child.startMs);
+          const { name, attributes } = child;
+          finish(tracer.startSpan(name, { startTime, attributes }, within), child);
+        }
+        span.setAttributes(attributes);
+        finish(span, { error, endMs });
+      },
     };
-    const parent = add(span, context);
-    const within = this.api.trace.setSpan(context, parent);
-    for (const child of children) add(child, within).end(epochMs(child.endMs));
-    parent.end(epochMs(span.endMs));
   }
+}
+
+export type ActiveSpan = {
+  /** With its children, all of which are over. */
+  end(how: Omit<FinishedSpan, 'name' | 'startMs'>, children: readonly FinishedSpan[]): void;
+};
+
+function finish(span: Span, { error, endMs }: Pick<FinishedSpan, 'error' | 'endMs'>): void {
+  if (error !== null) span.setStatus({ code: ERROR, message: error });
+  span.end(epochMs(endMs));
 }
 
 function epochMs(now: number): number {
