@@ -10,7 +10,13 @@ import { QueryCache } from './encode/query-cache.js';
 import { encoderFor, newPool } from './encoder.js';
 import { invalid, MaxSimError } from './errors.js';
 import { contentHashes } from './index/content-hash.js';
-import { type BuiltSearch, Index, SAMPLED_QUERIES, type TenantView } from './index/store.js';
+import {
+  type BuiltSearch,
+  Index,
+  type IndexSearchOptions,
+  SAMPLED_QUERIES,
+  type TenantView,
+} from './index/store.js';
 import { LateInteraction } from './late-interaction.js';
 import { pseudoQuery } from './pseudo-queries.js';
 import { seededRandom } from './random.js';
@@ -32,7 +38,7 @@ import {
 } from './request.js';
 import type { CalibrationFingerprint } from './rerank/calibration.js';
 import { checkPipeline, type Pipeline } from './rerank/pipeline.js';
-import { Reranking } from './reranking.js';
+import { type Candidates, Reranking } from './reranking.js';
 import { aborted, type WorkerPool } from './runtime/pool.js';
 import { loadTracing } from './runtime/tracing.js';
 import type {
@@ -41,6 +47,7 @@ import type {
   DocumentInput,
   Encoder,
   RerankResult,
+  SearchPlan,
   SearchResult,
   StoredDocument,
 } from './types.js';
@@ -226,7 +233,7 @@ export class Engine {
     const list = checkCandidates(candidates, this.index.dim, request.filter !== undefined);
     const call = new Call(request, this.index.view(request.tenant));
     call.view.checkFilter(call.filter);
-    return await this.reranking.run(call, list, null);
+    return await this.reranking.run('rerank', call, async () => ({ list, found: null }));
   }
 
   /**
@@ -241,26 +248,17 @@ export class Engine {
     const { request, how } = checkSearch(query, options, this.index.dim);
     const call = new Call(request, this.index.view(request.tenant));
     call.view.checkFilter(call.filter); // before anything is encoded
-    const vectors = await this.late.encodeQuery(call, { signal: call.signal });
-    const scoring = performance.now();
-    const keep = call.pipeline.stages[0]?.keep ?? 0;
-    const { hits: found, plan } = await call.view.search(vectors, {
-      ...how,
-      topK: Math.max(call.topK, keep),
-      ...(call.filter === undefined ? {} : { filter: call.filter }),
-      ...(call.signal === undefined ? {} : { signal: call.signal }),
-    });
-    call.timings.scoreMs += performance.now() - scoring;
+    let plan: SearchPlan | undefined;
     const { unknownIds, excludedIds, ...result } = await this.reranking.run(
+      'search',
       call,
-      found.map(({ id }) => ({ id, text: null, stored: true, vectors: null, first: null })),
-      {
-        scores: Float32Array.from(found, ({ score }) => score),
-        startMs: 0,
-        ms: performance.now() - call.since,
+      async () => {
+        const found = await this.find(call, how);
+        plan = found.plan;
+        return found;
       },
     );
-    return { ...result, plan };
+    return { ...result, plan: plan as SearchPlan };
   }
 
   /**
@@ -345,6 +343,29 @@ export class Engine {
       const text = pseudoQuery({ text: document.text, payload: null }, random);
       return text === null ? [] : [{ text, id: document.id }];
     });
+  }
+
+  private async find(
+    call: Call,
+    how: IndexSearchOptions,
+  ): Promise<Candidates & { plan: SearchPlan }> {
+    const vectors = await this.late.encodeQuery(call, { signal: call.signal });
+    const scoring = performance.now();
+    const { hits, plan } = await call.view.search(vectors, {
+      ...how,
+      topK: Math.max(call.topK, call.pipeline.stages[0]?.keep ?? 0),
+      ...(call.filter === undefined ? {} : { filter: call.filter }),
+      ...(call.signal === undefined ? {} : { signal: call.signal }),
+    });
+    call.timings.scoreMs += performance.now() - scoring;
+    return {
+      list: hits.map(({ id }) => ({ id, text: null, stored: true, vectors: null, first: null })),
+      found: {
+        scores: Float32Array.from(hits, ({ score }) => score),
+        ms: performance.now() - call.since,
+      },
+      plan,
+    };
   }
 
   private viewOf(options: TenantOption | undefined): Index | TenantView {

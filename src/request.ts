@@ -258,17 +258,11 @@ function checkRank(query: Query, options: RerankOptions, dim: number): RankReque
 /** The pool bounds what waits, and nobody else asks this one. */
 const PLAIN_CROSS_ENCODER = crossEncoderStage({ resilience: { concurrency: 10_000 } });
 const LATE_ONLY = cascade([lateInteraction()]);
-const plainPipelines = new Map<number, Pipeline>();
 
 /** Late interaction, and the cross-encoder on so many of the best; 0: none. */
 function plainPipeline(slice: number): Pipeline {
   if (slice === 0) return LATE_ONLY;
-  let pipeline = plainPipelines.get(slice);
-  if (pipeline === undefined) {
-    pipeline = cascade([lateInteraction({ keep: slice }), PLAIN_CROSS_ENCODER]);
-    plainPipelines.set(slice, pipeline);
-  }
-  return pipeline;
+  return cascade([lateInteraction({ keep: slice }), PLAIN_CROSS_ENCODER]);
 }
 
 export function checkTexts(queries: readonly string[]): { text: string; id: null }[] {

@@ -29,8 +29,11 @@ import type { ActiveSpan, Tracing } from './runtime/tracing.js';
 import { Stages, type StagesOptions } from './stages.js';
 import type { Hit, RerankResult, Timings } from './types.js';
 
-/** What a search has found: scores in the order of the candidates, and the time that took. */
-export type Found = { scores: Float32Array; startMs: number; ms: number };
+/** `found`: of a search, which has scored them already. */
+export type Candidates = { list: readonly Ranked[]; found: Found | null };
+
+/** In the order of the candidates, and the time that took. */
+export type Found = { scores: Float32Array; ms: number };
 
 type Gated = { skipped: boolean; score: number } | null;
 
@@ -55,12 +58,17 @@ export class Reranking {
     this.stages = new Stages(late, options);
   }
 
-  /** `found`: of a search, whose candidates have their late-interaction scores already. */
-  async run(call: Call, list: readonly Ranked[], found: Found | null): Promise<RerankResult> {
-    const event = found === null ? 'rerank' : 'search';
+  /** Counts, records and traces what becomes of a call, whatever that is. */
+  async run(
+    event: RerankRecord['event'],
+    call: Call,
+    find: () => Promise<Candidates>,
+  ): Promise<RerankResult> {
     const span = this.tracing?.begin(`${event} ${modelOf(call)}`, call.since) ?? null;
-    const count = list.length;
+    let count = 0;
     try {
+      const { list, found } = await find();
+      count = list.length;
       const { result, agreement } = await this.answer(call, list, found);
       this.counts.count(result, agreement);
       this.publish(call, span, () => recordOf(event, call, count, { ...result, agreement }));
@@ -102,6 +110,7 @@ export class Reranking {
   ): Promise<{ result: RerankResult; agreement: ReturnType<typeof agreementOf> }> {
     const { pipeline, signal, until } = call;
     const calibrated = await this.calibrationsInTime(call);
+    const { floors, calibrators } = calibrated ?? UNCALIBRATED;
     const documents = new Documents(call);
     let late: LateScores | null = null;
     const stages = this.stages.runnable(pipeline, {
@@ -121,8 +130,9 @@ export class Reranking {
       until,
       signal,
       firstScores: firstScoresOf(list),
+      // What nobody had the time to check is not to be trusted.
       gate:
-        pipeline.gate === null
+        pipeline.gate === null || calibrated === null
           ? undefined
           : ({ order, scores }) => {
               const late = order.map((position) => scores[position]?.[0]?.score ?? null);
@@ -133,13 +143,13 @@ export class Reranking {
     });
     const { reports, degraded } = cascade;
     if (found !== null && reports[0] !== undefined)
-      Object.assign(reports[0], { startMs: found.startMs, ms: found.ms });
+      Object.assign(reports[0], { startMs: 0, ms: found.ms });
     // What was not scored by late interaction may be unknown to the index.
     const known: Pick<LateScores, 'unknownIds' | 'excludedIds'> =
       late ?? (found === null ? this.dropUnknown(call, list, cascade) : NONE_MISSING);
-    const verdict = verdictOf(cascade, calibrated.floors);
+    const verdict = verdictOf(cascade, floors);
     const hits =
-      verdict === 'nothing-relevant' ? [] : this.hits(call, list, documents, cascade, calibrated);
+      verdict === 'nothing-relevant' ? [] : this.hits(call, list, documents, cascade, calibrators);
     if (call.explain) await this.explain(call, hits, list);
     call.timings.crossEncoderMs = reports
       .filter((_, i) => pipeline.stages[i]?.kind === 'cross-encoder')
@@ -157,7 +167,7 @@ export class Reranking {
       timings,
     };
     if ((gate as Gated)?.skipped && Math.random() < pipeline.shadowShare)
-      this.startShadow(call, list, cascade, calibrated);
+      this.startShadow(call, list, cascade, calibrators);
     return { result, agreement: found === null ? agreementOf(cascade.order) : null };
   }
 
@@ -166,7 +176,7 @@ export class Reranking {
     list: readonly Ranked[],
     documents: Documents,
     cascade: CascadeResult,
-    { calibrators }: Calibrated,
+    calibrators: Calibrated['calibrators'],
   ): Hit[] {
     return toHits(documents, list, cascade, call.topK).map(({ hit, position }) => {
       const at = call.pipeline.stages.findLastIndex((stage) =>
@@ -217,15 +227,15 @@ export class Reranking {
     return calibrated;
   }
 
-  /** To read a model's bytes for the first time may take longer than there is: every stage is late then. */
-  private async calibrationsInTime(call: Call): Promise<Calibrated> {
+  /** Null where to read a model's bytes for the first time takes longer than there is. */
+  private async calibrationsInTime(call: Call): Promise<Calibrated | null> {
     const { gate, floors, calibrators } = call.pipeline;
     if (gate === null && floors.length === 0 && calibrators.length === 0) return UNCALIBRATED;
     try {
       return await within(call.until, call.signal, () => this.calibratedFor(call.pipeline));
     } catch (error) {
       if (!(error instanceof MaxSimError) || error.code !== 'DEADLINE_EXCEEDED') throw error;
-      return UNCALIBRATED;
+      return null;
     }
   }
 
@@ -234,10 +244,10 @@ export class Reranking {
     call: Call,
     list: readonly Ranked[],
     answered: CascadeResult,
-    calibrated: Calibrated,
+    calibrators: Calibrated['calibrators'],
   ): void {
     if (this.shadow !== null || this.closing.signal.aborted) return;
-    this.shadow = this.runShadow(call, list, answered, calibrated)
+    this.shadow = this.runShadow(call, list, answered, calibrators)
       .catch(() => {
         this.counts.shadowsFailed += 1;
       })
@@ -250,7 +260,7 @@ export class Reranking {
     call: Call,
     list: readonly Ranked[],
     { order, scores }: CascadeResult,
-    { calibrators }: Calibrated,
+    calibrators: Calibrated['calibrators'],
   ): Promise<void> {
     const since = performance.now();
     // Those that were answered, in their order, with the late-interaction scores they had.

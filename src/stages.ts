@@ -51,12 +51,15 @@ export class Stages {
         const judge: RunnableStage['judge'] = (positions, limits) =>
           this.judgeLate(positions, limits, within);
         const lateStrict = strict || within.call.plain;
-        return { name: kind, keep, budgetMs, fuse, gated: false, strict: lateStrict, judge };
+        const { found: known } = within;
+        const own = { name: kind, keep, budgetMs, fuse, gated: false, known };
+        return { ...own, strict: lateStrict, judge };
       }
       const reranker = this.rerankerOf(stage);
       const judge: RunnableStage['judge'] = (positions, limits) =>
         judgeTexts(reranker, positions, limits, within);
-      return { name: reranker.name, keep, budgetMs, fuse, gated: gate !== null, strict, judge };
+      const own = { name: reranker.name, keep, budgetMs, fuse, gated: gate !== null, known: null };
+      return { ...own, strict, judge };
     });
   }
 
@@ -93,9 +96,8 @@ export class Stages {
   private async judgeLate(
     positions: readonly number[],
     limits: { signal: AbortSignal; budgetMs: number | undefined },
-    { call, list, onLate, found }: Within,
+    { call, list, onLate }: Within,
   ): Promise<StageJudgement> {
-    if (found !== null) return { scores: found };
     const candidates = positions.map((position) => list[position] as Ranked);
     const late = await this.late.score(call, candidates, limits);
     // Nobody waits for it any more, and what is missing has been said.

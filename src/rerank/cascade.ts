@@ -20,6 +20,8 @@ export type RunnableStage = {
   fuse: Fuse | null;
   /** Whether the gate may skip it. */
   gated: boolean;
+  /** Scores that are there already, in the order of the candidates: it need not be run. */
+  known: Float32Array | null;
   /** Throw what it raises instead of going on without it; to run out of time is no failure. */
   strict: boolean;
   /** `positions` of candidates, best first; scores in the same order, NaN where it did not get to. */
@@ -95,6 +97,10 @@ export async function runCascade(run: CascadeRun): Promise<CascadeResult> {
         report.outcome = 'skipped';
         continue;
       }
+    }
+    if (stage.known !== null) {
+      report.scored = take(stage, read, { scores: stage.known }, standing, firstScores);
+      continue;
     }
     const started = performance.now();
     const end: number = spent ? started : Math.min(until, started + (stage.budgetMs ?? Infinity));

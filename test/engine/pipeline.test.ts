@@ -153,6 +153,11 @@ describe('a cascade', () => {
     expect(hits.map(({ id, stage }) => [id, stage])).toEqual([['travel', 'cross-encoder']]);
     expect(plan.documents).toBe(6);
     expect(stages.map(({ scored }) => scored)).toEqual([4, 4]);
+    // What was found has its scores, however late it is.
+    const late = cascade([lateInteraction({ keep: 4 }), crossEncoder()], { deadlineMs: 0.001 });
+    const found = await engine.search(QUESTION, { pipeline: late });
+    expect(found.hits[0]).toMatchObject({ stage: 'late-interaction', score: expect.any(Number) });
+    expect(found.degraded).toMatchObject({ stage: 'cross-encoder', cause: 'deadline' });
     const without = cascade([crossEncoder()]);
     expect(await thrown(engine.search(QUESTION, { pipeline: without }))).toBe('INVALID_ARGUMENT');
   });

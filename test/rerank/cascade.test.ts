@@ -16,6 +16,7 @@ function stage(
     budgetMs: null,
     fuse: null,
     gated: false,
+    known: null,
     strict: false,
     read,
     judge: (positions) => {
@@ -160,6 +161,14 @@ describe('candidates that are none', () => {
     expect(reports[0]).toMatchObject({ candidates: 3, scored: 3, outcome: 'ran' });
     expect(degraded).toBeNull();
   });
+});
+
+it('a stage whose scores are known is not run, and needs no time', async () => {
+  const late = stage('late', [], { known: Float32Array.of(1, 2, 3, 4, 5) });
+  const { order, reports } = await run([late, stage('cross', [9, 0, 0, 0, 0])], { until: 0 });
+  expect(late.read).toEqual([]);
+  expect(order).toEqual([4, 3, 2, 1, 0]);
+  expect(reports.map(({ outcome }) => outcome)).toEqual(['ran', 'failed']);
 });
 
 describe('time', () => {
