@@ -286,7 +286,6 @@ export interface Reranker {
    * first ones. Rejects with ABORTED when the signal fires, and otherwise with a MaxSimError.
    */
   judge(query: string, documents: readonly string[], options?: JudgeOptions): Promise<Judgement>;
-  close?(): Promise<void>;
 }
 
 export type JudgeOptions = {

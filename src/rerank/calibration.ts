@@ -14,11 +14,6 @@ export type CalibrationFingerprint = {
 
 const FIELDS = ['model', 'quantisation', 'maxLength', 'corpus'] as const;
 
-/** One string per fingerprint: equal if and only if all fields are. */
-export function calibrationKey(fingerprint: CalibrationFingerprint): string {
-  return JSON.stringify(FIELDS.map((field) => fingerprint[field]));
-}
-
 /** Throws CALIBRATION_MISMATCH naming every field in which the file is for something else. */
 export function checkCalibration(
   file: { kind: string; fingerprint: CalibrationFingerprint },

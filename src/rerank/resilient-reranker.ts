@@ -166,10 +166,6 @@ export class ResilientReranker implements Reranker {
     };
   }
 
-  async close(): Promise<void> {
-    await this.reranker.close?.();
-  }
-
   private account(error: unknown, signal: AbortSignal | undefined): MaxSimError {
     if (isBrokenCircuitError(error)) {
       this.calls.notAsked += 1;
