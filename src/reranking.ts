@@ -197,7 +197,7 @@ export class Reranking {
     cascade: CascadeResult,
   ): Pick<LateScores, 'unknownIds' | 'excludedIds'> {
     const { isHeld, unknownIds, excludedIds } = whatIsHeld(call, list);
-    const order = cascade.order as number[];
+    const { order } = cascade;
     const held = order.filter((position) => isHeld[position]);
     order.length = 0;
     for (const position of held) order.push(position);

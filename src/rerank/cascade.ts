@@ -58,7 +58,9 @@ export type Standing = {
   scores: readonly (readonly StageScore[])[];
 };
 
-export type CascadeResult = Standing & {
+export type CascadeResult = {
+  order: number[];
+  scores: StageScore[][];
   /** By position: why, from a stage that can say. */
   explanations: ReadonlyMap<number, string>;
   reports: StageReport[];
