@@ -1,14 +1,9 @@
 /** Runs something that may not heed its time limit, and does not wait for it beyond that. */
-import { setMaxListeners } from 'node:events';
 import { MaxSimError } from '../errors.js';
 import { aborted } from '../runtime/pool.js';
 
 /** Longer than a timer can wait: no limit. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
-
-/** For those that have all the time in the world, and nobody who might stop them. */
-const NEVER = new AbortController().signal;
-setMaxListeners(0, NEVER);
 
 /**
  * `run` gets a signal that fires when the time (`until`, of performance.now()) is up or the caller's
@@ -19,7 +14,9 @@ export async function within<T>(
   signal: AbortSignal | undefined,
   run: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  if (until === Number.POSITIVE_INFINITY && signal === undefined) return await run(NEVER);
+  // All the time in the world, and nobody who might stop it.
+  if (until === Number.POSITIVE_INFINITY && signal === undefined)
+    return await run(new AbortController().signal);
   const leftMs = until - performance.now();
   if (leftMs <= 0) throw late();
   const controller = new AbortController();
