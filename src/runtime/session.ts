@@ -6,7 +6,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { MaxSimError } from '../errors.js';
 import { halvesToFloats } from '../half.js';
 import { BATCH_TOKENS } from './batches.js';
-import { type DenseSpec, headGraph } from './head-graph.js';
+import { type HeadLayer, headGraph } from './head-graph.js';
 
 export const OPTIMISATIONS = ['disabled', 'basic', 'extended', 'all'] as const;
 export type Optimisation = (typeof OPTIMISATIONS)[number];
@@ -18,7 +18,7 @@ export type GraphSpec = {
   /** Which of its outputs; null: the first. */
   output: string | null;
   /** Layers after it. */
-  head: readonly DenseSpec[];
+  head: readonly HeadLayer[];
   /** Values of a token vector, after those; null: not token vectors. */
   width: number | null;
   /** How far onnxruntime rewrites the graph before it runs it. */
