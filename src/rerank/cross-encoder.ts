@@ -2,6 +2,7 @@
  * A cross-encoder reads query and document together: the best and slowest judge of a short list.
  * Scores are the model's raw logits; only their order within one query means anything.
  */
+import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -16,6 +17,7 @@ import { estimateTokens } from '../runtime/queue.js';
 import type { GraphSpec } from '../runtime/session.js';
 import { readJson } from '../runtime/tokenizer.js';
 import type { EncodeOptions, Judgement, JudgeOptions, Reranker } from '../types.js';
+import { readScoreHead } from './score-head.js';
 import type { PairsJob } from './score-pairs.js';
 
 /** Documents of one job: the threads share a list, and each gives way between its batches. */
@@ -55,10 +57,11 @@ export async function loadCrossEncoder(
   const choice = asked === undefined ? await readChoice(directory) : null;
   const file =
     asked ?? choice?.file ?? DEFAULT_GRAPHS.find((one) => existsSync(join(directory, one)));
+  const path = join(directory, file ?? 'model.onnx');
   const graph: GraphSpec = {
-    file: join(directory, file ?? 'model.onnx'),
+    file: path,
     output: null,
-    head: [],
+    head: existsSync(path) ? await readScoreHead(directory, path) : [],
     width: null,
     optimisation: choice?.optimisation ?? 'all',
     threads: 1,
@@ -103,14 +106,18 @@ export class CrossEncoder implements Reranker {
     return `${graph.file}:${specialTokens}:${maxLength}`;
   }
 
-  /** What scores depend on, from the bytes of the graph, which are read once. */
+  /** What scores depend on, from the bytes of the graph and of the layers after it, which are read once. */
   async identify(): Promise<{ model: string; quantisation: string; maxLength: number }> {
     const { graph, specialTokens, maxLength } = this.loaded;
-    this.digest ??= sha256(graph.file);
+    const files = new Set([graph.file, ...graph.head.map((layer) => layer.file)]);
+    this.digest ??= Promise.all([...files].map(sha256)).then((digests) => digests.join());
     this.digest.catch(() => {
       this.digest = undefined;
     });
-    const digest = (await this.digest).slice(0, 32);
+    const digest = createHash('sha256')
+      .update(await this.digest)
+      .digest('hex')
+      .slice(0, 32);
     return { model: `${digest}:${specialTokens}`, quantisation: basename(graph.file), maxLength };
   }
 

@@ -20,7 +20,7 @@ export type PairsJob = {
 };
 
 export async function* scorePairs(
-  { query, texts, maxLength }: PairsJob,
+  { query, texts, maxLength, graph }: PairsJob,
   tokenizer: TextTokenizer,
   session: ModelSession,
 ): AsyncGenerator<void, Float32Array> {
@@ -37,14 +37,16 @@ export async function* scorePairs(
   for (const positions of planBatches(lengths, session.batchTokens)) {
     const batch = toBatch(positions.map((position) => pairs[position] as Pair));
     const { data, dims } = await session.run(batch);
-    if (data.length !== batch.size) {
+    // Layers after the graph have made a logit of every token; that of [CLS], the first, is the pair's.
+    const perPair = graph.head.length > 0 ? batch.length : 1;
+    if (data.length !== batch.size * perPair) {
       throw new MaxSimError(
         'INVALID_MODEL',
         `A cross-encoder must give one logit a pair, but gave [${dims.join(', ')}] for ${batch.size} pairs.`,
       );
     }
     positions.forEach((position, row) => {
-      logits[position] = data[row] as number;
+      logits[position] = data[row * perPair] as number;
     });
     yield;
   }
