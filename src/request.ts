@@ -255,8 +255,7 @@ function checkRank(query: Query, options: RerankOptions, dim: number): RankReque
   return { text: null, vectors, ...rest };
 }
 
-/** The pool bounds what waits, and nobody else asks this one. */
-const PLAIN_CROSS_ENCODER = crossEncoderStage({ resilience: { concurrency: 10_000 } });
+const PLAIN_CROSS_ENCODER = crossEncoderStage();
 const LATE_ONLY = cascade([lateInteraction()]);
 
 /** Late interaction, and the cross-encoder on so many of the best; 0: none. */

@@ -32,6 +32,9 @@ type Within = {
   found: Float32Array | null;
 };
 
+/** The queue of the model threads bounds what waits for a local model; the bulkhead need not. */
+const CROSS_ENCODER_CALLS = 10_000;
+
 export class Stages {
   private readonly crossEncoders = new Map<string, Promise<CrossEncoder>>();
   /** By what they ask and how, so that stages composed anew for every call share their breakers. */
@@ -120,10 +123,10 @@ export class Stages {
     const key = `cross-encoder ${model}${said === '' ? '' : ` ${said}`}`;
     let reranker = this.rerankers.get(key);
     if (reranker === undefined) {
-      reranker = new ResilientReranker(
-        new UnopenedCrossEncoder(model, () => this.open(stage)),
-        stage.resilience,
-      );
+      reranker = new ResilientReranker(new UnopenedCrossEncoder(model, () => this.open(stage)), {
+        concurrency: CROSS_ENCODER_CALLS,
+        ...stage.resilience,
+      });
       this.rerankers.set(key, reranker);
     }
     return reranker;

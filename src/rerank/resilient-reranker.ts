@@ -27,7 +27,10 @@ export type ResilienceOptions = {
   failures?: number;
   /** How long it stays open before one call may try again. Default: 10,000. */
   openMs?: number;
-  /** Calls at the same time, and calls that wait for one of them to end. Default: 64 and 256. */
+  /**
+   * Calls at the same time, and calls that wait for one of them to end. Default: 64, of a local
+   * cross-encoder 10,000, and 256.
+   */
   concurrency?: number;
   waiting?: number;
   /** Ask again, beside a call that is slower than most. Default: not; for services only. */
