@@ -5,7 +5,7 @@ import type { Documents } from './hits.js';
 import type { LateInteraction, LateScores } from './late-interaction.js';
 import type { Ranked } from './request.js';
 import type { CalibrationFingerprint } from './rerank/calibration.js';
-import type { RunnableStage, StageJudgement } from './rerank/cascade.js';
+import type { RunnableStage, StageJudgement, StageLimits } from './rerank/cascade.js';
 import { CrossEncoder } from './rerank/cross-encoder.js';
 import { fuser } from './rerank/fusion.js';
 import type { CrossEncoderStage, Pipeline, PipelineStage } from './rerank/pipeline.js';
@@ -98,13 +98,13 @@ export class Stages {
 
   private async judgeLate(
     positions: readonly number[],
-    limits: { signal: AbortSignal; budgetMs: number | undefined },
+    { signal, until }: StageLimits,
     { call, list, onLate }: Within,
   ): Promise<StageJudgement> {
     const candidates = positions.map((position) => list[position] as Ranked);
-    const late = await this.late.score(call, candidates, limits);
+    const late = await this.late.score(call, candidates, { signal, budgetMs: leftUntil(until) });
     // Nobody waits for it any more, and what is missing has been said.
-    if (!limits.signal.aborted) onLate(late);
+    if (!signal.aborted) onLate(late);
     // The index scores as NaN what it does not hold, and what a filter keeps out.
     if (!late.scores.some(Number.isNaN)) return { scores: late.scores };
     const absent = new Set(positions.filter((_, i) => Number.isNaN(late.scores[i])));
@@ -183,10 +183,15 @@ class UnopenedCrossEncoder implements Reranker {
   }
 }
 
+/** Undefined where there is no end. */
+function leftUntil(until: number): number | undefined {
+  return until === Number.POSITIVE_INFINITY ? undefined : until - performance.now();
+}
+
 async function judgeTexts(
   reranker: Reranker,
   positions: readonly number[],
-  limits: { signal: AbortSignal; budgetMs: number | undefined },
+  { signal, until }: StageLimits,
   { call, list, documents }: Within,
 ): Promise<StageJudgement> {
   const candidates = positions.map((position) => list[position] as Ranked);
@@ -212,6 +217,7 @@ async function judgeTexts(
   });
   const scores = new Float32Array(positions.length).fill(Number.NaN);
   if (texts.length === 0) return { scores, absent };
+  const limits = { signal, budgetMs: leftUntil(until) };
   const judgement = await reranker.judge(call.text as string, texts, limits);
   const explanations = new Array<string | null>(positions.length).fill(null);
   read.forEach((at, i) => {

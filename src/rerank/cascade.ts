@@ -25,11 +25,11 @@ export type RunnableStage = {
   /** Throw what it raises instead of going on without it; to run out of time is no failure. */
   strict: boolean;
   /** `positions` of candidates, best first; scores in the same order, NaN where it did not get to. */
-  judge(
-    positions: readonly number[],
-    options: { signal: AbortSignal; budgetMs: number | undefined },
-  ): Promise<StageJudgement>;
+  judge(positions: readonly number[], limits: StageLimits): Promise<StageJudgement>;
 };
+
+/** `until`: when its time is up, of performance.now(); Infinity: never. */
+export type StageLimits = { signal: AbortSignal; until: number };
 
 export type StageJudgement = Judgement & {
   /** Which of the positions are no candidates after all: unknown, kept out, deleted meanwhile. */
@@ -108,10 +108,7 @@ export async function runCascade(run: CascadeRun): Promise<CascadeResult> {
     const end: number = spent ? started : Math.min(until, started + (stage.budgetMs ?? Infinity));
     try {
       const judgement = await within(end, signal, (inner) =>
-        stage.judge(read, {
-          signal: inner,
-          budgetMs: end === Infinity ? undefined : end - performance.now(),
-        }),
+        stage.judge(read, { signal: inner, until: end }),
       );
       report.candidates -= judgement.absent?.size ?? 0;
       report.scored = take(stage, read, judgement, standing, firstScores);

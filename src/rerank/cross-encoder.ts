@@ -189,7 +189,7 @@ export class CrossEncoder implements Reranker {
       await Promise.all(
         jobs.map((job) =>
           job.catch((error: unknown) => {
-            if (signal?.aborted || !isLate(error)) throw error;
+            if (isStopped(signal) || !isLate(error)) throw error;
           }),
         ),
       );
@@ -241,6 +241,13 @@ function checkPairs(query: string, documents: readonly string[]): void {
   checkArray('documents', documents).forEach((text, i) => {
     checkString(`documents[${i}]`, text);
   });
+}
+
+/** By somebody who wants no answer any more; to run out of time is not that. */
+function isStopped(signal: AbortSignal | undefined): boolean {
+  if (signal === undefined || !signal.aborted) return false;
+  const reason: unknown = signal.reason;
+  return !(reason instanceof MaxSimError && reason.code === 'DEADLINE_EXCEEDED');
 }
 
 function isLate(error: unknown): boolean {

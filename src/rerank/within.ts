@@ -6,6 +6,9 @@ import { aborted } from '../runtime/pool.js';
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
+ * What has run out of time may hand over what it has: it is told (the reason is DEADLINE_EXCEEDED), and
+ * its answer counts if it comes within the same turn of the event loop.
+ *
  * `run` gets a signal that fires when the time (`until`, of performance.now()) is up or the caller's
  * signal fires. Rejects with DEADLINE_EXCEEDED, ABORTED, or what `run` raises.
  */
@@ -24,8 +27,8 @@ export async function within<T>(
   let onAbort = (): void => {};
   const stopped = new Promise<never>((_, reject) => {
     const stop = (error: MaxSimError): void => {
-      reject(error);
       controller.abort(error);
+      setImmediate(() => reject(error));
     };
     onAbort = () => stop(signal?.reason instanceof MaxSimError ? signal.reason : aborted(signal));
     if (signal?.aborted) onAbort();

@@ -75,6 +75,18 @@ it('is not waited for beyond the budget, is told so, and being late counts as a 
   expect(reranker.stats().calls).toMatchObject({ late: 2, notAsked: 1 });
 });
 
+it('what it hands over when it is told that time is up counts', async () => {
+  const { puppet, reranker } = open();
+  const partial = { scores: Float32Array.of(Number.NaN) };
+  puppet.act = (_, options) =>
+    new Promise((resolve) => {
+      options?.signal?.addEventListener('abort', () => resolve(partial));
+    });
+  expect(await reranker.judge('q', ['d'], { budgetMs: 15 })).toBe(partial);
+  expect(puppet.signals[0]?.reason).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+  expect(reranker.stats().calls).toMatchObject({ succeeded: 1, late: 0 });
+});
+
 it('garbage for scores, or a throw instead of a promise, is a failure like any other', async () => {
   const { puppet, reranker } = open({ failures: 4 });
   const answers = [null, { scores: [1] }, { scores: Float32Array.of(1, 2) }, undefined];
