@@ -25,8 +25,10 @@ export async function within<T>(
   const controller = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   let onAbort = (): void => {};
+  let why: MaxSimError | null = null;
   const stopped = new Promise<never>((_, reject) => {
     const stop = (error: MaxSimError): void => {
+      why ??= error;
       controller.abort(error);
       setImmediate(() => reject(error));
     };
@@ -40,6 +42,8 @@ export async function within<T>(
   work.catch(() => {}); // once it is stopped, nobody waits for what it still has to say
   try {
     return await Promise.race([work, stopped]);
+  } catch (error) {
+    throw why ?? error; // what it says when it is stopped is only that
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', onAbort);

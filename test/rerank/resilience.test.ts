@@ -87,6 +87,18 @@ it('what it hands over when it is told that time is up counts', async () => {
   expect(reranker.stats().calls).toMatchObject({ succeeded: 1, late: 0 });
 });
 
+it('one that says it was aborted when its time is up was late all the same', async () => {
+  const { puppet, reranker } = open({ failures: 1 });
+  puppet.act = (_, options) =>
+    new Promise((_resolve, reject) => {
+      options?.signal?.addEventListener('abort', () =>
+        reject(new MaxSimError('ABORTED', 'It was aborted.')),
+      );
+    });
+  expect(await ask(reranker, { budgetMs: 15 })).toBe('DEADLINE_EXCEEDED');
+  expect(reranker.stats()).toMatchObject({ breaker: 'open', calls: { late: 1, aborted: 0 } });
+});
+
 it('garbage for scores, or a throw instead of a promise, is a failure like any other', async () => {
   const { puppet, reranker } = open({ failures: 4 });
   const answers = [null, { scores: [1] }, { scores: Float32Array.of(1, 2) }, undefined];
