@@ -53,6 +53,7 @@ export async function loadCrossEncoder(
     asked ?? choice?.file ?? DEFAULT_GRAPHS.find((one) => existsSync(join(directory, one)));
   const graph: GraphSpec = {
     file: join(directory, file ?? 'model.onnx'),
+    sha256: null,
     output: null,
     head: [],
     width: null,

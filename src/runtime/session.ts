@@ -17,6 +17,8 @@ export type Runtime = (typeof RUNTIMES)[number];
 export type GraphSpec = {
   /** An ONNX file. */
   file: string;
+  /** Of it and of its weights in other files; null: nobody has looked. */
+  sha256: string | null;
   /** Which of its outputs; null: the first. */
   output: string | null;
   /** Layers after it. */
