@@ -15,6 +15,7 @@ import { addExportCommand } from './export.js';
 import { addImportCommand } from './import.js';
 import { addIndexCommand } from './index-command.js';
 import { addInspectCommand } from './inspect.js';
+import { addLoadCommand } from './load.js';
 import { addModelsCommand } from './models.js';
 import { paintError } from './output.js';
 import { addRecodeCommand } from './recode.js';
@@ -52,6 +53,7 @@ function createProgram(): Command {
   addDoctorCommand(program);
   addDemoCommand(program);
   addModelsCommand(program);
+  addLoadCommand(program);
   return program;
 }
 
