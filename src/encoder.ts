@@ -9,7 +9,8 @@ import type { ModelOptions } from './encode/model-options.js';
 import { OwnEncoder } from './encode/own-encoder.js';
 import { MaxSimError } from './errors.js';
 import { readManifest } from './index/manifest.js';
-import { WorkerPool } from './runtime/pool.js';
+import { checkRuntime, WorkerPool } from './runtime/pool.js';
+import type { Runtime } from './runtime/session.js';
 import type { Encoder } from './types.js';
 
 export type Model = string | ModelOptions | Encoder;
@@ -27,9 +28,15 @@ export type EncoderOptions = {
    * 1,000,000, some minutes of work for a core.
    */
   maxQueuedTokens?: number;
+  /**
+   * What runs the models. 'native': the native encoder, INVALID_MODEL where it cannot. 'onnx':
+   * onnxruntime. 'auto': the native encoder where the graph has int8 weights that it takes as they are,
+   * and the CPU has VNNI; else onnxruntime. Default: the environment's MAXSIM_RUNTIME, else 'auto'.
+   */
+  runtime?: Runtime;
 };
 
-const ENCODER_OPTIONS = ['threads', 'threadsPerRun', 'maxQueuedTokens'] as const;
+const ENCODER_OPTIONS = ['threads', 'threadsPerRun', 'maxQueuedTokens', 'runtime'] as const;
 
 /** An encoder with threads of its own, which `close` stops. */
 export type OpenedEncoder = ModelEncoder & AsyncDisposable;
@@ -61,13 +68,15 @@ export async function openEncoder(
 }
 
 /** Throws INVALID_ARGUMENT. */
-export function newPool({ threads, threadsPerRun, maxQueuedTokens }: EncoderOptions): WorkerPool {
+export function newPool(options: EncoderOptions): WorkerPool {
+  const { threads, threadsPerRun, maxQueuedTokens, runtime } = options;
   if (threads !== undefined) checkInteger('threads', threads, 1, 256);
   if (threadsPerRun !== undefined) checkInteger('threadsPerRun', threadsPerRun, 1, 256);
   if (maxQueuedTokens !== undefined)
     checkInteger('maxQueuedTokens', maxQueuedTokens, 1, Number.MAX_SAFE_INTEGER);
+  if (runtime !== undefined) checkRuntime('runtime', runtime);
   const entry = new URL('./worker.js', import.meta.url);
-  return new WorkerPool(entry, { threads, threadsPerRun, maxQueuedTokens });
+  return new WorkerPool(entry, { threads, threadsPerRun, maxQueuedTokens, runtime });
 }
 
 /** A model on the threads of a pool, as many as it was measured to be fastest with. */

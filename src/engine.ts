@@ -89,6 +89,7 @@ export class Engine {
       threads,
       threadsPerRun,
       maxQueuedTokens,
+      runtime,
       queryCacheBytes = QUERY_CACHE_BYTES,
       warmUp = false,
       corpus = basename(resolve(directory)),
@@ -105,6 +106,7 @@ export class Engine {
       'threads',
       'threadsPerRun',
       'maxQueuedTokens',
+      'runtime',
       'queryCacheBytes',
       'warmUp',
       'corpus',
@@ -122,6 +124,7 @@ export class Engine {
       ...(threads === undefined ? {} : { threads }),
       ...(threadsPerRun === undefined ? {} : { threadsPerRun }),
       ...(maxQueuedTokens === undefined ? {} : { maxQueuedTokens }),
+      ...(runtime === undefined ? {} : { runtime }),
     };
     const pool = newPool(threading);
     try {

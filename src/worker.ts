@@ -6,14 +6,23 @@
 import { stat } from 'node:fs/promises';
 import { getHeapStatistics } from 'node:v8';
 import { parentPort, workerData } from 'node:worker_threads';
+import { openNative } from './convert/native-file.js';
 import { type EncodeJob, encodeTexts } from './encode/encode-texts.js';
 import { tokenizerOptions } from './encode/recipe.js';
 import { type TokensJob, tokenSpans } from './encode/spans.js';
 import { MaxSimError } from './errors.js';
 import { type PairsJob, scorePairs } from './rerank/score-pairs.js';
 import { Gate } from './runtime/gate.js';
-import type { PoolData, WorkerMemory, WorkerReply, WorkerRequest } from './runtime/pool.js';
-import { type GraphSpec, ModelSession } from './runtime/session.js';
+import type { StopFlag } from './runtime/native-encoder.js';
+import { NativeSession } from './runtime/native-session.js';
+import type {
+  LoadedModel,
+  PoolData,
+  WorkerMemory,
+  WorkerReply,
+  WorkerRequest,
+} from './runtime/pool.js';
+import type { GraphSpec, Session } from './runtime/session.js';
 import { TextTokenizer, type TokenizerOptions } from './runtime/tokenizer.js';
 import type { EncodedText, TextToken } from './types.js';
 
@@ -23,7 +32,9 @@ type Steps = AsyncGenerator<void, { result: unknown; transfer: ArrayBuffer[] }>;
 type Running = { id: number; priority: number; steps: Steps };
 
 const data = workerData as PoolData;
-const sessions = new Map<string, Promise<ModelSession>>();
+const sessions = new Map<string, Promise<Session>>();
+/** Since the last answer. */
+let loaded: LoadedModel[] = [];
 const tokenizers = new Map<string, Promise<TextTokenizer>>();
 
 function openTokenizer(directory: string, options: TokenizerOptions): Promise<TextTokenizer> {
@@ -31,13 +42,36 @@ function openTokenizer(directory: string, options: TokenizerOptions): Promise<Te
   return once(tokenizers, key, () => TextTokenizer.open(directory, options));
 }
 
-function openSession(graph: GraphSpec): Promise<ModelSession> {
+function openSession(graph: GraphSpec, directory: string): Promise<Session> {
   const threads = data.threadsPerRun ?? graph.threads;
   const key = JSON.stringify({ ...graph, threads });
   return once(sessions, key, async () => {
     const { size } = await stat(graph.file).catch(() => ({ size: 0 }));
-    return await weighed(size, () => ModelSession.open({ ...graph, threads }));
+    return await weighed(size, () => load({ ...graph, threads }, directory));
   });
+}
+
+/** Throws INVALID_MODEL. */
+async function load(graph: GraphSpec, directory: string): Promise<Session> {
+  const { file } = graph;
+  if (data.runtime !== 'onnx') {
+    const opened = await openNative(graph, directory, data.runtime === 'native');
+    if (opened instanceof NativeSession) {
+      loaded.push({ file, runtime: 'native', why: null, surprising: false });
+      return opened;
+    }
+    if (data.runtime === 'native') {
+      throw new MaxSimError(
+        'INVALID_MODEL',
+        `The native encoder cannot run ${file}: ${opened.why}. The runtime 'auto' takes onnxruntime.`,
+      );
+    }
+    loaded.push({ file, runtime: 'onnx', ...opened });
+  } else {
+    loaded.push({ file, runtime: 'onnx', why: null, surprising: false });
+  }
+  const { OnnxSession } = await import('./runtime/onnx-session.js');
+  return await OnnxSession.open(graph);
 }
 
 /**
@@ -76,11 +110,11 @@ function once<T>(cache: Map<string, Promise<T>>, key: string, open: () => Promis
   return opening;
 }
 
-const kinds: Record<string, (payload: never) => Steps> = {
-  async *encode(job: EncodeJob): Steps {
+const kinds: Record<string, (payload: never, stop: StopFlag) => Steps> = {
+  async *encode(job: EncodeJob, stop): Steps {
     const tokenizer = await openTokenizer(job.directory, tokenizerOptions(job.recipe));
-    const session = await openSession(job.graph);
-    const result: EncodedText[] = yield* encodeTexts(job, tokenizer, session);
+    const session = await openSession(job.graph, job.directory);
+    const result: EncodedText[] = yield* encodeTexts(job, tokenizer, session, stop);
     return { result, transfer: result.map((text) => text.vectors.buffer as ArrayBuffer) };
   },
   // biome-ignore lint/correctness/useYield: one short step, with nothing to give way for
@@ -89,10 +123,10 @@ const kinds: Record<string, (payload: never) => Steps> = {
     const result: TextToken[] = tokenSpans(job, tokenizer);
     return { result, transfer: [] };
   },
-  async *pairs(job: PairsJob): Steps {
+  async *pairs(job: PairsJob, stop): Steps {
     const tokenizer = await openTokenizer(job.directory, { specialTokens: job.specialTokens });
-    const session = await openSession(job.graph);
-    const result: Float32Array = yield* scorePairs(job, tokenizer, session);
+    const session = await openSession(job.graph, job.directory);
+    const result: Float32Array = yield* scorePairs(job, tokenizer, session, stop);
     return { result, transfer: [result.buffer as ArrayBuffer] };
   },
 };
@@ -125,7 +159,7 @@ port.on('message', (request: WorkerRequest) => {
   const job = {
     id: request.id,
     priority: request.priority,
-    steps: steps(request.payload as never),
+    steps: steps(request.payload as never, gate.stopFlag(request.id)),
   };
   // Behind every job that is as urgent or more.
   const at = queue.findIndex((other) => other.priority > job.priority);
@@ -134,7 +168,8 @@ port.on('message', (request: WorkerRequest) => {
 });
 
 function answer(reply: WorkerReply, transfer: ArrayBuffer[]): void {
-  port?.postMessage({ ...reply, memory: memory() }, transfer);
+  port?.postMessage({ ...reply, memory: memory(), loaded }, transfer);
+  loaded = [];
 }
 
 async function work(): Promise<void> {

@@ -14,7 +14,7 @@ export async function bareSession(graph, threads) {
 
 /**
  * One run of the graph.
- * @param {InferenceSession} session @param {import('../../dist/runtime/session.js').TokenBatch} batch
+ * @param {InferenceSession} session @param {import('../../dist/runtime/batches.js').TokenBatch} batch
  */
 export async function run(session, { size, length, ids, attention, types }) {
   const dims = [size, length];

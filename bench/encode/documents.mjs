@@ -1,5 +1,6 @@
-// Documents a second on so many cores: through the encoder, by a bare loop with the same batches, and by one
-// with batches in file order that are filled up to their longest text, as most people run a model.
+// Documents a second on so many cores: through the encoder, in the runtime that it chooses (own) and in
+// onnxruntime (pool); by a bare onnxruntime loop with the latter's batches; and by one with batches in file
+// order that are filled up to their longest text, as most people run a model.
 import { ModelEncoder } from '../../dist/encode/encoder.js';
 import { planBatches, toBatch } from '../../dist/runtime/batches.js';
 import { WorkerPool } from '../../dist/runtime/pool.js';
@@ -20,19 +21,28 @@ const CHUNK = 3 * FILE_ORDER;
 
 /** @param {Options} options */
 export async function measureDocuments({ model, graph, texts, sequences, pad, threads, say }) {
-  const pool = new WorkerPool(new URL('../../dist/worker.js', import.meta.url), { threads });
+  const entry = new URL('../../dist/worker.js', import.meta.url);
+  const pools = [
+    new WorkerPool(entry, { threads, runtime: 'onnx' }),
+    new WorkerPool(entry, { threads }),
+  ];
   try {
-    const encoder = await ModelEncoder.open(model, pool);
-    await encoder.warmUp();
+    const [pool, own] = /** @type {[ModelEncoder, ModelEncoder]} */ (
+      await Promise.all(pools.map((one) => ModelEncoder.open(model, one)))
+    );
+    for (const encoder of [pool, own]) await encoder.warmUp();
     const session = await bareSession(graph, threads);
-    /** Milliseconds of every chunk. @type {Record<'pool' | 'bare' | 'fileOrder', number[]>} */
-    const took = { pool: [], bare: [], fileOrder: [] };
+    /** Milliseconds of every chunk. @type {Record<'own' | 'pool' | 'bare' | 'fileOrder', number[]>} */
+    const took = { own: [], pool: [], bare: [], fileOrder: [] };
     for (let from = 0; from < texts.length; from += CHUNK) {
       const part = sequences.slice(from, from + CHUNK);
       const at = (/** @type {number} */ position) => /** @type {Sequence} */ (part[position]);
       const ways = {
+        own: async () => {
+          await own.encodeDocuments(texts.slice(from, from + CHUNK));
+        },
         pool: async () => {
-          await encoder.encodeDocuments(texts.slice(from, from + CHUNK));
+          await pool.encodeDocuments(texts.slice(from, from + CHUNK));
         },
         bare: async () => {
           for (const positions of planBatches(part.map(({ ids }) => ids.length)))
@@ -56,15 +66,17 @@ export async function measureDocuments({ model, graph, texts, sequences, pad, th
     await session.release();
     return {
       perSecond: {
+        own: perSecond(texts.length, took.own),
         pool: perSecond(texts.length, took.pool),
         bare: perSecond(texts.length, took.bare),
         fileOrder: perSecond(texts.length, took.fileOrder),
       },
       ofBare: ratios(took.bare, took.pool),
-      ofFileOrder: ratios(took.fileOrder, took.pool),
+      ofOnnx: ratios(took.pool, took.own),
+      ofFileOrder: ratios(took.fileOrder, took.own),
     };
   } finally {
-    await pool.close();
+    for (const pool of pools) await pool.close();
   }
 }
 

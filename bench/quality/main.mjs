@@ -37,7 +37,9 @@ if (!existsSync(data)) {
 
 const codecs = CODECS.filter((codec) => options.codecs.split(',').includes(codec));
 const TOP = 100;
-const pool = new WorkerPool(new URL('../../dist/worker.js', import.meta.url));
+// As vectors were cached before; runtimes.mjs compares the runtimes.
+const runtime = 'onnx';
+const pool = new WorkerPool(new URL('../../dist/worker.js', import.meta.url), { runtime });
 const encoder = await ModelEncoder.open('default', pool);
 
 /** @param {string} name */

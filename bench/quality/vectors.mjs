@@ -1,4 +1,4 @@
-// Token vectors of a collection, encoded once per encoder fingerprint and kept in .cache/vectors, in
+// Token vectors of a collection, encoded once per encoder fingerprint and runtime, and kept in .cache/vectors, in
 // files of 256 texts, so that an interrupted run goes on where it stopped.
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -15,10 +15,22 @@ const CHUNK = 256;
  * @param {'query' | 'document'} kind
  * @param {string[]} texts
  * @param {(done: number, total: number) => void} [progress]
+ * @param {'native' | 'onnx'} [runtime] that the encoder runs in
  * @returns {Promise<Float32Array[]>} flat [tokens][dim] vectors of each text
  */
-export async function cachedVectors(encoder, name, kind, texts, progress = () => {}) {
-  const directory = join(CACHE, encoder.fingerprint, name);
+export async function cachedVectors(
+  encoder,
+  name,
+  kind,
+  texts,
+  progress = () => {},
+  runtime = 'onnx',
+) {
+  const directory = join(
+    CACHE,
+    `${encoder.fingerprint}${runtime === 'onnx' ? '' : `-${runtime}`}`,
+    name,
+  );
   await mkdir(directory, { recursive: true });
   /** @type {Float32Array[]} */
   const vectors = [];

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ModelSession } from '../../dist/runtime/session.js';
+import { OnnxSession } from '../../dist/runtime/onnx-session.js';
 import { TextTokenizer } from '../../dist/runtime/tokenizer.js';
 import { random } from '../stats.mjs';
 
@@ -42,11 +42,12 @@ export async function tokenStates({ model, name, documents, queries, say = () =>
   const directory = join(CACHE, `states-${name}-${key}`);
   const files = ['documents', 'queries'].map((kind) => join(directory, kind));
   if (!files.every((file) => existsSync(file))) {
-    const session = await ModelSession.open({
+    const session = await OnnxSession.open({
       file: join(model, 'model.onnx'),
       output: null,
       head: [],
       width: null,
+      sha256: null,
       optimisation: 'all',
       threads: 1,
     });
@@ -112,7 +113,7 @@ function toIds(tokenizer, text, most, least) {
 
 /**
  * Unit-length states of the last layer, text after text.
- * @param {ModelSession} session @param {number[][]} texts @param {(done: number) => void} progress
+ * @param {OnnxSession} session @param {number[][]} texts @param {(done: number) => void} progress
  */
 async function hiddenStates(session, texts, progress) {
   const counts = Uint32Array.from(texts, (ids) => ids.length);
@@ -128,13 +129,9 @@ async function hiddenStates(session, texts, progress) {
     const length = /** @type {number} */ (counts[/** @type {number} */ (order[at])]);
     const batch = order.slice(at, at + BATCH).filter((text) => counts[text] === length);
     const flat = batch.flatMap((text) => /** @type {number[]} */ (texts[text]));
-    const { data } = await session.run({
-      size: batch.length,
-      length,
-      ids: BigInt64Array.from(flat, BigInt),
-      attention: new BigInt64Array(flat.length).fill(1n),
-      types: new BigInt64Array(flat.length),
-    });
+    const { data } = await session.run(
+      batch.map((text) => ({ ids: /** @type {number[]} */ (texts[text]), attended: length })),
+    );
     width = data.length / flat.length;
     states ??= new Float32Array(/** @type {number} */ (starts.at(-1)) * width);
     for (let row = 0; row < flat.length; row++) {

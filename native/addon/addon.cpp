@@ -70,6 +70,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("cpu", Napi::Function::New(env, Cpu, "cpu"));
   exports.Set("kernels", Napi::Function::New(env, Kernels, "kernels"));
   maxsim::addon::ExportCodebook(env, exports);
+  maxsim::addon::ExportEncoder(env, exports);
   maxsim::addon::ExportExamination(env, exports);
   maxsim::addon::ExportFilter(env, exports);
   maxsim::addon::ExportQuery(env, exports);

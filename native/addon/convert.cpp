@@ -176,6 +176,10 @@ bool ToUint32s(const Napi::Value& value, const char* name, std::span<const uint3
   return ToTyped(value, name, napi_uint32_array, "Uint32Array", "INVALID_ARGUMENT", numbers);
 }
 
+bool ToInt32s(const Napi::Value& value, const char* name, std::span<const int32_t>* numbers) {
+  return ToTyped(value, name, napi_int32_array, "Int32Array", "INVALID_ARGUMENT", numbers);
+}
+
 bool ToArray(const Napi::Value& value, const char* name, Napi::Array* array) {
   if (!value.IsArray()) return Expected(value, name, "an array");
   *array = value.As<Napi::Array>();

@@ -38,6 +38,7 @@ bool ToInteger(const Napi::Value& value, const char* name, double min, double ma
 bool ToBytes(const Napi::Value& value, const char* name, std::span<const uint8_t>* bytes);
 bool ToFloats(const Napi::Value& value, const char* name, std::span<const float>* floats);
 bool ToUint32s(const Napi::Value& value, const char* name, std::span<const uint32_t>* numbers);
+bool ToInt32s(const Napi::Value& value, const char* name, std::span<const int32_t>* numbers);
 bool ToArray(const Napi::Value& value, const char* name, Napi::Array* array);
 // Collects `count` elements in an array of our own, from `offset` on. Reading `from` can run
 // JavaScript (getters, proxies), so pointers are to be taken from the copy, afterwards. False when
@@ -67,11 +68,12 @@ Napi::Value StartTask(Napi::Env env, std::function<Status()> work,
 
 // Constructors of this environment (there is one per worker thread).
 struct Classes {
-  Napi::FunctionReference query, filter, snapshot, lock, cancel, codebook;
+  Napi::FunctionReference query, filter, snapshot, lock, cancel, codebook, encoder;
 };
 Classes& ClassesOf(Napi::Env env);
 
 void ExportCodebook(Napi::Env env, Napi::Object exports);
+void ExportEncoder(Napi::Env env, Napi::Object exports);
 void ExportExamination(Napi::Env env, Napi::Object exports);
 void ExportFilter(Napi::Env env, Napi::Object exports);
 void ExportQuery(Napi::Env env, Napi::Object exports);

@@ -1,9 +1,9 @@
 /** `maxsim doctor`: what this machine gives maxsim to work with, and how to mend what is missing. */
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { arch, availableParallelism, cpus, freemem, platform, tmpdir, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import { Engine, MaxSimError } from '../maxsim.js';
+import { Engine, MaxSimError, type PoolStats } from '../maxsim.js';
 import { loadAddon } from '../runtime/addon.js';
 import {
   type CatalogEntry,
@@ -39,6 +39,8 @@ type SelfTest = {
   queryMs: number;
   /** Loading the cross-encoder and reading two pairs. */
   crossEncoderMs: number;
+  /** What ran the models. */
+  models: PoolStats['models'];
 };
 
 type Report = {
@@ -48,6 +50,8 @@ type Report = {
   memory: { totalBytes: number; freeBytes: number };
   addon: { path: string | null };
   kernels: Kernels | null;
+  /** Of the native encoder. */
+  encoderKernels: string | null;
   isa: string | null;
   modelThreads: number;
   models: ModelReport[];
@@ -99,6 +103,7 @@ async function examine(): Promise<Report> {
     },
     addon: { path: native === null ? null : addonPath() },
     kernels: native?.kernels ?? null,
+    encoderKernels: native?.encoderKernels ?? null,
     isa: process.env['MAXSIM_ISA'] ?? null,
     modelThreads: Math.min(8, availableParallelism()),
     models,
@@ -119,11 +124,12 @@ function checkNode(problems: Problem[]): void {
 
 function examineAddon(
   problems: Problem[],
-): { brand: string; features: string[]; kernels: Kernels } | null {
+): { brand: string; features: string[]; kernels: Kernels; encoderKernels: string } | null {
   try {
     const addon = loadAddon();
     const { chosen, candidates } = addon.kernels();
-    return { ...addon.cpu(), kernels: { chosen, candidates } };
+    const encoderKernels = addon.encoderKernels();
+    return { ...addon.cpu(), kernels: { chosen, candidates }, encoderKernels };
   } catch (error) {
     if (!(error instanceof MaxSimError)) throw error;
     // The solutions that the message ends with are what `fix` is for.
@@ -216,6 +222,7 @@ async function runSelfTest(problems: Problem[]): Promise<SelfTest | null> {
       indexMs,
       queryMs: timings.totalMs,
       crossEncoderMs: reranked.crossEncoderMs,
+      models: engine.stats().pool.models,
     };
   } catch (error) {
     problems.push({
@@ -246,6 +253,7 @@ function print(report: Report): void {
       ...(kernels?.candidates ?? []).map(
         ({ name, verdict }) => ['', `${name}: ${verdict}`] as const,
       ),
+      ['encoder kernels', report.encoderKernels ?? paint.red('none')],
       ['MAXSIM_ISA', isa ?? '(not set)'],
       ['model threads', String(report.modelThreads)],
     ]),
@@ -263,6 +271,14 @@ function print(report: Report): void {
   if (selfTest !== null) {
     printLine(
       `${mark(problems.length === 0)} trial run: model loaded and two passages stored in ${formatMs(selfTest.indexMs)}, searched in ${formatMs(selfTest.queryMs)}, read by the cross-encoder (with its load) in ${formatMs(selfTest.crossEncoderMs)}`,
+    );
+  }
+  for (const { file, runtime, why } of selfTest?.models ?? []) {
+    const name = basename(dirname(file));
+    printLine(
+      runtime === 'native'
+        ? `  ${name} ran in the native encoder`
+        : `  ${name} ran in onnxruntime${why === null ? '' : `: ${why}`}`,
     );
   }
   for (const { what, fix } of problems) {

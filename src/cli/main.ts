@@ -16,6 +16,7 @@ import { addExportCommand } from './export.js';
 import { addImportCommand } from './import.js';
 import { addIndexCommand } from './index-command.js';
 import { addInspectCommand } from './inspect.js';
+import { addLoadCommand } from './load.js';
 import { addMcpCommand } from './mcp.js';
 import { addModelsCommand } from './models.js';
 import { paintError } from './output.js';
@@ -56,6 +57,7 @@ function createProgram(): Command {
   addDemoCommand(program);
   addModelsCommand(program);
   addMcpCommand(program);
+  addLoadCommand(program);
   return program;
 }
 

@@ -20,6 +20,7 @@ import { TextTokenizer } from '../runtime/tokenizer.js';
 import { Interrupt } from './interrupt.js';
 import { modelOption } from './model-arguments.js';
 import { addModelsCheckCommand } from './models-check.js';
+import { addModelsConvertCommand } from './models-convert.js';
 import {
   formatBytes,
   formatCount,
@@ -36,7 +37,7 @@ const KINDS: readonly ModelKind[] = ['late-interaction', 'cross-encoder', 'dense
 export function addModelsCommand(program: Command): void {
   const models = program
     .command('models')
-    .description('the models there are: list, show, pull, check');
+    .description('the models there are: list, show, pull, check, convert');
   models
     .command('list')
     .description('the catalog: what is here, and what can be fetched')
@@ -60,6 +61,7 @@ export function addModelsCommand(program: Command): void {
     .option('--json', 'print JSON', false)
     .action(pull);
   addModelsCheckCommand(models);
+  addModelsConvertCommand(models);
 }
 
 /** Where a model is; null: not here. */

@@ -3,8 +3,8 @@
  * after each run, so that its thread can serve something more urgent in between.
  */
 import { MaxSimError } from '../errors.js';
-import { planBatches, toBatch } from '../runtime/batches.js';
-import type { GraphSpec, ModelSession } from '../runtime/session.js';
+import type { StopFlag } from '../runtime/native-encoder.js';
+import type { GraphSpec, Session } from '../runtime/session.js';
 import type { TextTokenizer } from '../runtime/tokenizer.js';
 import type { EncodedText } from '../types.js';
 import { pool } from './pooling.js';
@@ -29,7 +29,8 @@ type Part = { sequence: Sequence; text: number; firstVector: number };
 export async function* encodeTexts(
   { texts, kind, recipe, graph }: EncodeJob,
   tokenizer: TextTokenizer,
-  session: ModelSession,
+  session: Session,
+  stop?: StopFlag,
 ): AsyncGenerator<void, EncodedText[]> {
   const parts: Part[] = [];
   const encoded: EncodedText[] = [];
@@ -52,31 +53,29 @@ export async function* encodeTexts(
     if (text % TEXTS_A_STEP === TEXTS_A_STEP - 1) yield;
   }
   const lengths = parts.map(({ sequence }) => sequence.ids.length);
-  for (const positions of planBatches(lengths, session.batchTokens)) {
+  for (const positions of session.plan(lengths)) {
     const members = positions.map((position) => parts[position] as Part);
-    const batch = toBatch(members.map(({ sequence }) => sequence));
-    const { data, dims } = await session.run(batch);
-    const width = dims[2] ?? 0;
-    if (
-      dims.length !== 3 ||
-      dims[0] !== batch.size ||
-      dims[1] !== batch.length ||
-      width !== graph.width
-    ) {
+    const sequences = members.map(({ sequence }) => sequence);
+    const { data, dims } = await session.run(sequences, stop);
+    const tokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
+    const [rows, width = 0] = dims;
+    if (dims.length !== 2 || rows !== tokens || width !== graph.width) {
       throw new MaxSimError(
         'INVALID_MODEL',
-        `${recipe.model} must give [${batch.size}, ${batch.length}, ${graph.width}] token vectors, but gave [${dims.join(', ')}].`,
+        `${recipe.model} must give ${graph.width} values for each of ${tokens} tokens, but gave [${dims.join(', ')}].`,
       );
     }
-    members.forEach(({ sequence, text, firstVector }, row) => {
+    let first = 0;
+    for (const { sequence, text, firstVector } of members) {
       const { vectors } = encoded[text] as EncodedText;
       sequence.kept.forEach((token, i) => {
-        const from = (row * batch.length + token) * width;
+        const from = (first + token) * width;
         const at = (firstVector + i) * recipe.dim;
         vectors.set(data.subarray(from, from + recipe.dim), at);
         if (recipe.normalise) toUnit(vectors.subarray(at, at + recipe.dim));
       });
-    });
+      first += sequence.ids.length;
+    }
     yield;
   }
   const { pooling } = recipe;

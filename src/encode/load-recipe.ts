@@ -152,6 +152,7 @@ export async function loadRecipe(model: string | ModelOptions): Promise<LoadedRe
     fingerprint: fingerprintOf(recipe),
     graph: {
       file: path,
+      sha256: recipe.modelSha256,
       output: output.name,
       head: projection,
       width,

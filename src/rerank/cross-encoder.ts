@@ -60,6 +60,7 @@ export async function loadCrossEncoder(
   const path = join(directory, file ?? 'model.onnx');
   const graph: GraphSpec = {
     file: path,
+    sha256: null,
     output: null,
     head: existsSync(path) ? await readScoreHead(directory, path) : [],
     width: null,

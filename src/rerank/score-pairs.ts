@@ -3,8 +3,8 @@
  * the logit, and a saturated sigmoid ties). Gives way after each session run.
  */
 import { MaxSimError } from '../errors.js';
-import { planBatches, toBatch } from '../runtime/batches.js';
-import type { GraphSpec, ModelSession } from '../runtime/session.js';
+import type { StopFlag } from '../runtime/native-encoder.js';
+import type { GraphSpec, Session } from '../runtime/session.js';
 import type { TextTokenizer } from '../runtime/tokenizer.js';
 import { type Pair, toPair } from './pair.js';
 
@@ -22,7 +22,8 @@ export type PairsJob = {
 export async function* scorePairs(
   { query, texts, maxLength, graph }: PairsJob,
   tokenizer: TextTokenizer,
-  session: ModelSession,
+  session: Session,
+  stop?: StopFlag,
 ): AsyncGenerator<void, Float32Array> {
   // More than fits is of no use, and a text of megabytes takes seconds.
   const { ids: queryPieces } = yield* tokenizer.encodeStart(query, maxLength);
@@ -34,19 +35,22 @@ export async function* scorePairs(
   yield;
   const logits = new Float32Array(texts.length);
   const lengths = pairs.map((pair) => pair.ids.length);
-  for (const positions of planBatches(lengths, session.batchTokens)) {
-    const batch = toBatch(positions.map((position) => pairs[position] as Pair));
-    const { data, dims } = await session.run(batch);
+  for (const positions of session.plan(lengths)) {
+    const batch = positions.map((position) => pairs[position] as Pair);
+    const { data, dims } = await session.run(batch, stop);
     // Layers after the graph have made a logit of every token; that of [CLS], the first, is the pair's.
-    const perPair = graph.head.length > 0 ? batch.length : 1;
-    if (data.length !== batch.size * perPair) {
+    const perToken = graph.head.length > 0;
+    const rows = batch.map((pair) => (perToken ? pair.ids.length : 1));
+    if (data.length !== rows.reduce((sum, count) => sum + count, 0)) {
       throw new MaxSimError(
         'INVALID_MODEL',
-        `A cross-encoder must give one logit a pair, but gave [${dims.join(', ')}] for ${batch.size} pairs.`,
+        `A cross-encoder must give one logit a pair, but gave [${dims.join(', ')}] for ${batch.length} pairs.`,
       );
     }
-    positions.forEach((position, row) => {
-      logits[position] = data[row * perPair] as number;
+    let first = 0;
+    positions.forEach((position, i) => {
+      logits[position] = data[first] as number;
+      first += rows[i] as number;
     });
     yield;
   }

@@ -7,6 +7,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
 import type { CodecName, FieldType, SearchMethod } from '../types.js';
+import type { EncoderAddon } from './native-encoder.js';
 
 /** What a residual codec has learned: centroids, and the weights of what is left over. */
 export interface NativeCodebook {
@@ -313,7 +314,7 @@ export interface NativeSegmentWriter {
   abort(): Promise<void>;
 }
 
-export interface Addon {
+export interface Addon extends EncoderAddon {
   cpu(): { brand: string; features: string[] };
   kernels(): {
     chosen: string;

@@ -96,7 +96,7 @@ export async function recordChoice(directory: string, choice: Choice): Promise<v
 }
 
 /** SHA-256 in hex of a graph, and of the files with its weights where there are any. */
-async function graphSha256(directory: string, file: string): Promise<string> {
+export async function graphSha256(directory: string, file: string): Promise<string> {
   const path = join(directory, file);
   const weights = weightFiles(file, await describeGraph(path));
   if (weights.length === 0) return sha256(path);

@@ -16,7 +16,7 @@ import {
   statfs,
   writeFile,
 } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { MaxSimError } from '../errors.js';
 import {
   type CatalogEntry,
@@ -172,6 +172,7 @@ async function fetchAll(fetching: Fetching): Promise<PulledModel> {
       pulled.files[path] = about;
     }
   }
+  await keepOnly(staging, new Set(Object.keys(pulled.files)));
   const { directory: _, loadedBytes: __, ...about } = pulled;
   await writeFile(join(staging, PULLED_FILE), `${JSON.stringify(about, null, 2)}\n`);
   const old = `${directory}.old`;
@@ -239,8 +240,19 @@ async function requireRoom(directory: string, bytes: number): Promise<void> {
 
 /** Of an earlier pull that was cut. */
 async function bytesIn(folder: string): Promise<number> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile());
-  const all = await Promise.all(files.map((file) => stat(join(file.parentPath, file.name))));
+  const all = await Promise.all((await filesIn(folder)).map((file) => stat(join(folder, file))));
   return all.reduce((sum, { size }) => sum + size, 0);
+}
+
+/** Earlier pulls that were cut may have been of another commit, whose graphs are none of this model. */
+async function keepOnly(folder: string, paths: ReadonlySet<string>): Promise<void> {
+  for (const file of await filesIn(folder)) if (!paths.has(file)) await rm(join(folder, file));
+}
+
+/** As the hub names them: within the folder, with forward slashes. */
+async function filesIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll('\\', '/'));
 }

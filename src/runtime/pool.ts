@@ -10,6 +10,7 @@ import { MaxSimError, type MaxSimErrorCode } from '../errors.js';
 import { coreCount } from './cores.js';
 import { Gate } from './gate.js';
 import { JobQueue, type Queued } from './queue.js';
+import { RUNTIMES, type Runtime } from './session.js';
 
 export { PRIORITY } from './queue.js';
 
@@ -43,8 +44,19 @@ export type WorkerMemory = {
   modelBytes: number;
 };
 
+/** A model that a thread has loaded. */
+export type LoadedModel = {
+  /** Its graph. */
+  file: string;
+  runtime: 'native' | 'onnx';
+  /** Why not the native encoder; null where it is that, or nobody wanted it. */
+  why: string | null;
+  /** Whether that is for something in the graph or on the disk, and so is worth a warning. */
+  surprising: boolean;
+};
+
 /** Every job is answered once, a cancelled one with ABORTED. */
-export type WorkerReply = { id: number; memory?: WorkerMemory } & (
+export type WorkerReply = { id: number; memory?: WorkerMemory; loaded?: LoadedModel[] } & (
   | { ok: true; result: unknown }
   | {
       ok: false;
@@ -88,6 +100,8 @@ export type PoolOptions = {
    * with OVERLOADED. Default: 1,000,000, some minutes of work for one core.
    */
   maxQueuedTokens?: number | undefined;
+  /** What runs the models. Default: MAXSIM_RUNTIME, else 'auto'. */
+  runtime?: Runtime | undefined;
 };
 
 /** What the threads of a pool get as workerData. */
@@ -95,6 +109,7 @@ export type PoolData = {
   gate: SharedArrayBuffer;
   /** Null: as each graph says. */
   threadsPerRun: number | null;
+  runtime: Runtime;
   /** One Int32: how many threads of the pool are loading a model. */
   loading: SharedArrayBuffer;
 };
@@ -109,6 +124,8 @@ export type PoolStats = {
   /** At most so many threads; they start when there is work for them, or by `warmUp`. */
   threads: number;
   workers: ThreadStats[];
+  /** Graphs that were loaded so far, and what runs them. */
+  models: Omit<LoadedModel, 'surprising'>[];
   /** Threads that died and were replaced. */
   deaths: number;
   runningJobs: number;
@@ -124,6 +141,9 @@ const GRACE_MS = 10_000;
 /** Longer waits overflow a timer; who waits for three weeks may wait on. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+/** Graphs that a warning was given of: one for the process. */
+const warned = new Set<string>();
+
 const openPools = new Set<WorkerPool>();
 
 process.on('exit', () => {
@@ -137,6 +157,8 @@ export class WorkerPool {
   private readonly threads: Thread[] = [];
   private readonly queue = new JobQueue<Job>();
   private readonly loading = new SharedArrayBuffer(4);
+  private readonly runtime: Runtime;
+  private readonly models = new Map<string, LoadedModel>();
   private nextId = 1;
   private deaths = 0;
   private closed = false;
@@ -150,6 +172,7 @@ export class WorkerPool {
       options.threads ??
       Math.max(1, Math.min(8, Math.floor(coreCount() / (options.threadsPerRun ?? 1))));
     this.maxQueuedTokens = options.maxQueuedTokens ?? 1_000_000;
+    this.runtime = options.runtime ?? runtimeOfEnvironment();
     openPools.add(this);
   }
 
@@ -242,6 +265,7 @@ export class WorkerPool {
           (thread.busyMs + (thread.jobs.size > 0 ? now - thread.busySince : 0)) /
           Math.max(1, now - thread.startedAt),
       })),
+      models: [...this.models.values()].map(({ surprising: _, ...model }) => model),
       deaths: this.deaths,
       runningJobs: this.threads.reduce((sum, { jobs }) => sum + jobs.size, 0),
       queuedJobs: this.queue.length,
@@ -332,6 +356,7 @@ export class WorkerPool {
     const workerData: PoolData = {
       gate: gate.memory,
       threadsPerRun: this.threadsPerRun,
+      runtime: this.runtime,
       loading: this.loading,
     };
     const worker = new Worker(this.entry, { workerData, execArgv: [] });
@@ -369,6 +394,7 @@ export class WorkerPool {
     thread.jobs.delete(reply.id);
     thread.jobsDone += 1;
     if (reply.memory !== undefined) thread.memory = reply.memory;
+    for (const model of reply.loaded ?? []) this.note(model);
     if (thread.jobs.size === 0) {
       thread.busyMs += performance.now() - thread.busySince;
       thread.worker.unref();
@@ -381,6 +407,16 @@ export class WorkerPool {
       const { code, message, details } = reply.error;
       job.reject(new MaxSimError(code, message, { details }));
     }
+  }
+
+  /** The first time that a model is loaded. */
+  private note(model: LoadedModel): void {
+    if (this.models.has(model.file)) return;
+    this.models.set(model.file, model);
+    const { file, why, surprising } = model;
+    if (!surprising || warned.has(file)) return;
+    warned.add(file);
+    process.emitWarning(`${file} is run by onnxruntime: ${why}.`, 'MaxSimWarning');
   }
 
   private replace(dead: Thread, cause: unknown): void {
@@ -410,7 +446,10 @@ export class WorkerPool {
     if (this.dropQueued(job, error)) return;
     // The thread is not free before it answers.
     const thread = this.threads.find(({ jobs }) => jobs.has(job.id));
-    if (thread !== undefined) send(thread, { type: 'cancel', id: job.id });
+    if (thread !== undefined) {
+      thread.gate.stop(job.id);
+      send(thread, { type: 'cancel', id: job.id });
+    }
     settle(job).reject(error);
   }
 
@@ -420,6 +459,21 @@ export class WorkerPool {
     settle(job).reject(error);
     return true;
   }
+}
+
+function runtimeOfEnvironment(): Runtime {
+  const { MAXSIM_RUNTIME: name } = process.env;
+  return name === undefined || name === '' ? 'auto' : checkRuntime('MAXSIM_RUNTIME', name);
+}
+
+/** Throws INVALID_ARGUMENT. */
+export function checkRuntime(name: string, value: unknown): Runtime {
+  const runtime = RUNTIMES.find((known) => known === value);
+  if (runtime !== undefined) return runtime;
+  throw new MaxSimError(
+    'INVALID_ARGUMENT',
+    `${name} must be one of ${RUNTIMES.join(', ')}, but ${JSON.stringify(value)} was given.`,
+  );
 }
 
 function send(thread: Thread, request: WorkerRequest): void {

@@ -4,7 +4,6 @@
  */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { MaxSimError } from '../errors.js';
-import { ModelSession } from './session.js';
 
 type Probe = { probe: string; output: string };
 
@@ -22,17 +21,18 @@ export function probeWidth(file: string, output: string): Promise<number> {
 }
 
 async function answer({ probe: file, output }: Probe): Promise<void> {
-  const session = await ModelSession.open({
+  // Only here: onnxruntime is nothing for the thread that asks.
+  const { OnnxSession } = await import('./onnx-session.js');
+  const session = await OnnxSession.open({
     file,
+    sha256: null,
     output,
     head: [],
     width: null,
     optimisation: 'disabled',
     threads: 1,
   });
-  const zero = BigInt64Array.of(0n);
-  const attention = BigInt64Array.of(1n);
-  const { dims } = await session.run({ size: 1, length: 1, ids: zero, attention, types: zero });
+  const { dims } = await session.run([{ ids: [0], attended: 1 }]);
   await session.close();
   parentPort?.postMessage(dims.at(-1));
 }

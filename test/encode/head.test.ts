@@ -3,7 +3,7 @@ import { encodeTexts } from '../../dist/encode/encode-texts.js';
 import { loadRecipe } from '../../dist/encode/load-recipe.js';
 import type { ModelOptions } from '../../dist/encode/model-options.js';
 import { tokenizerOptions } from '../../dist/encode/recipe.js';
-import { ModelSession } from '../../dist/runtime/session.js';
+import { OnnxSession } from '../../dist/runtime/onnx-session.js';
 import { TextTokenizer } from '../../dist/runtime/tokenizer.js';
 import { idOf, removeModels, rowOf, safetensors, type TinyModel, tinyModel } from './tiny-model.js';
 
@@ -26,7 +26,7 @@ async function encode(model: TinyModel, options: Omit<ModelOptions, 'model'> = {
   const loaded = await loadRecipe({ model: folder, ...LENGTHS, ...options });
   const { recipe, directory, graph } = loaded;
   const tokenizer = await TextTokenizer.open(directory, tokenizerOptions(recipe));
-  const session = await ModelSession.open(graph);
+  const session = await OnnxSession.open(graph);
   const steps = encodeTexts(
     { texts: ['one two'], kind: 'document', recipe, graph, directory },
     tokenizer,

@@ -10,7 +10,7 @@ import { encodeTexts } from '../../dist/encode/encode-texts.js';
 import { loadRecipe } from '../../dist/encode/load-recipe.js';
 import { type Recipe, tokenizerOptions } from '../../dist/encode/recipe.js';
 import { toSequences } from '../../dist/encode/sequence.js';
-import { ModelSession } from '../../dist/runtime/session.js';
+import { OnnxSession } from '../../dist/runtime/onnx-session.js';
 import { TextTokenizer } from '../../dist/runtime/tokenizer.js';
 import type { EncodedText } from '../../dist/types.js';
 import { maxSim } from '../maxsim/reference.js';
@@ -70,7 +70,7 @@ describe.skipIf(missing !== '')(`all-MiniLM-L6-v2 by hand${missing}`, () => {
       const keep = ids.map((_, token) => (kept.includes(token) ? '1' : '0')).join('');
       expect(keep, text).toBe(expected?.keep);
     });
-    const session = await ModelSession.open(graph);
+    const session = await OnnxSession.open(graph);
     const encode = async (kind: 'query' | 'document', texts: string[]): Promise<EncodedText[]> => {
       const steps = encodeTexts({ texts, kind, recipe, graph, directory }, tokenizer, session);
       for (;;) {

@@ -4,7 +4,7 @@ import { encodeTexts } from '../../dist/encode/encode-texts.js';
 import { type LoadedRecipe, loadRecipe } from '../../dist/encode/load-recipe.js';
 import { type Recipe, tokenizerOptions } from '../../dist/encode/recipe.js';
 import { type Sequence, type TextKind, toSequences } from '../../dist/encode/sequence.js';
-import { ModelSession } from '../../dist/runtime/session.js';
+import { OnnxSession } from '../../dist/runtime/onnx-session.js';
 import { TextTokenizer } from '../../dist/runtime/tokenizer.js';
 import type { EncodedText } from '../../dist/types.js';
 import { maxSim } from '../maxsim/reference.js';
@@ -33,7 +33,7 @@ const fixture = JSON.parse(
 
 let loaded: LoadedRecipe;
 let tokenizer: TextTokenizer;
-let session: ModelSession;
+let session: OnnxSession;
 const recipes = new Map<boolean, Recipe>();
 
 beforeAll(async () => {
@@ -43,7 +43,7 @@ beforeAll(async () => {
   for (const queryExpansion of [false, true])
     recipes.set(queryExpansion, (await loadRecipe({ ...options, queryExpansion })).recipe);
   tokenizer = await TextTokenizer.open(loaded.directory, tokenizerOptions(loaded.recipe));
-  session = await ModelSession.open(loaded.graph);
+  session = await OnnxSession.open(loaded.graph);
 });
 
 async function encode(

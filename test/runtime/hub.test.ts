@@ -283,6 +283,23 @@ it('keeps the other graphs of the same commit', async () => {
   expect(existsSync(join(pulled.directory, 'model.onnx'))).toBe(true);
 });
 
+it('takes nothing along of a pull that was cut and came to nothing', async () => {
+  files.push({ ...graph(), path: 'onnx/model_int8.onnx' });
+  mishap = ({ url: path }, response) =>
+    path === '/1_Dense/model.safetensors' ? response.writeHead(404).end() : undefined;
+  await failure(pullModel(ID, { file: 'onnx/model_int8.onnx' }));
+  mishap = null;
+  const staging = join(root, 'models', 'tiny--model.partial');
+  await mkdir(join(staging, 'onnx'), { recursive: true });
+  await writeFile(join(staging, 'onnx', 'model_int8.onnx'), graph().bytes);
+  await writeFile(join(staging, 'model.onnx.0123456789abcdef.part'), 'of another commit');
+  const { directory, files: pulled } = await pullModel(ID);
+  const there = readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(directory, join(entry.parentPath, entry.name)));
+  expect(there.sort()).toEqual([...Object.keys(pulled), 'maxsim-model.json'].sort());
+});
+
 it('two pulls at once load once', async () => {
   const [one, two] = await Promise.all([pullModel(ID), pullModel(ID)]);
   expect(Math.min(one.loadedBytes, two.loadedBytes)).toBe(0);

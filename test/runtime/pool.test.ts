@@ -7,8 +7,8 @@ import type { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { ModelEncoder } from '../../dist/encode/encoder.js';
 import { planBatches } from '../../dist/runtime/batches.js';
+import { OnnxSession } from '../../dist/runtime/onnx-session.js';
 import { type JobOptions, WorkerPool } from '../../dist/runtime/pool.js';
-import { ModelSession } from '../../dist/runtime/session.js';
 
 const options = { priority: 0, tokens: 1 };
 let pool: WorkerPool;
@@ -226,11 +226,12 @@ it.each([
   ['forms/model_qdq.onnx', 256],
   ['forms/model_int8.onnx', 1],
 ])('in runs of %s, texts may fill %i tokens together', async (file, batchTokens) => {
-  const session = await ModelSession.open({
+  const session = await OnnxSession.open({
     file: fileURLToPath(new URL(`../golden/${file}`, import.meta.url)),
     output: null,
     head: [],
     width: null,
+    sha256: null,
     optimisation: 'all',
     threads: 1,
   });
