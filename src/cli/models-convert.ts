@@ -2,6 +2,7 @@
 import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Conversion } from '../convert/convert.js';
+import { convertGraph } from '../convert/native-file.js';
 import { findModel, graphOf } from '../evaluate/model-runner.js';
 import { DEFAULT_GRAPHS, graphForms } from '../runtime/graph-forms.js';
 import {
@@ -35,8 +36,6 @@ async function convert(
   const model = await findModel(name, { allowNonCommercial });
   const [usual] = await graphForms(model.directory);
   const graph = await graphOf(model, file ?? usual?.file ?? (DEFAULT_GRAPHS[0] as string));
-  // onnxruntime comes with it, which no other command needs on this thread.
-  const { convertGraph } = await import('../convert/native-file.js');
   const started = performance.now();
   const converted = await convertGraph(graph, model.directory);
   const milliseconds = performance.now() - started;

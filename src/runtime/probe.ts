@@ -25,6 +25,7 @@ async function answer({ probe: file, output }: Probe): Promise<void> {
   const { OnnxSession } = await import('./onnx-session.js');
   const session = await OnnxSession.open({
     file,
+    sha256: null,
     output,
     head: [],
     width: null,

@@ -1,7 +1,8 @@
 /** Do two systems order the same documents alike, and where do they part? */
+
+import { kendallTau, rankBiasedOverlap, topOverlap } from '../../rank-agreement.js';
 import { type Interval, meanInterval } from '../bootstrap.js';
 import type { TestCollection } from '../open-collection.js';
-import { kendallTau, rankBiasedOverlap, topOverlap } from '../rank-agreement.js';
 import type { Measured } from './report.js';
 import { idsOf } from './rows.js';
 

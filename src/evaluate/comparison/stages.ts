@@ -7,8 +7,8 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { EngineOptions } from '../../maxsim.js';
+import { fuse } from '../../rerank/fusion.js';
 import { Bm25 } from '../../retrieve/bm25.js';
-import { reciprocalRankFusion } from '../../retrieve/fusion.js';
 import { throwIfAborted } from '../codec-measurement.js';
 import { type CollectionQuery, passageText } from '../collection.js';
 import { trecOrder } from '../measures.js';
@@ -17,7 +17,15 @@ import { readRun } from '../trec-run.js';
 import { environment } from './environment.js';
 import { fingerprintOf, type Indexed, LateInteraction } from './late-interaction.js';
 import { PairScorer } from './pair-scorer.js';
-import { endsOf, type RankedHit, type Row, reorder, type StageTimes, sumOf } from './rows.js';
+import {
+  endsOf,
+  idsOf,
+  type RankedHit,
+  type Row,
+  reorder,
+  type StageTimes,
+  sumOf,
+} from './rows.js';
 import { ScoreCache, type StageRow } from './score-cache.js';
 import type { FirstStageSpec, RerankerSpec, Systems } from './systems.js';
 
@@ -224,8 +232,11 @@ class Stages {
     const bm25 = this.firstStage('bm25');
     const search = this.firstStage('colbert-search');
     const hits = this.queries.map((_, i) => {
-      const rankings = [bm25, search].map((stage) => (stage.hits[i] ?? []).map(({ id }) => id));
-      return reciprocalRankFusion(rankings, this.found);
+      const rankings = [bm25, search].map(({ hits }) => {
+        const found = hits[i] ?? [];
+        return { ids: idsOf(found), scores: found.map(({ score }) => score ?? 0) };
+      });
+      return fuse(rankings, { method: 'reciprocal-rank' }).slice(0, this.found);
     });
     this.firstStages.set('hybrid', {
       spec: { name: 'hybrid', kind: 'hybrid' },

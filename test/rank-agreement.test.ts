@@ -1,10 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import {
-  kendallTau,
-  kendallTauB,
-  rankBiasedOverlap,
-  topOverlap,
-} from '../../dist/evaluate/rank-agreement.js';
+import { kendallTau, kendallTauB, rankBiasedOverlap, topOverlap } from '../dist/rank-agreement.js';
 
 describe("Kendall's tau-b", () => {
   it('is 1 for the same order and -1 for the reverse', () => {
