@@ -28,6 +28,7 @@ describe('systems', () => {
       ['cascade:hybrid'],
     ]);
     expect(names('colbert:./mine.trec')).toEqual([['mine'], ['colbert:mine']]);
+    expect(names('bm25,runs/bm25.trec')).toEqual([['bm25', 'bm25.trec'], []]);
   });
 
   it.each(['', 'bm26', 'colbert:cross-encoder', 'colbert:'])('%j is refused', (list) => {

@@ -41,7 +41,7 @@ export function parseSystems(list: string, over?: string): Systems {
     if (before !== undefined && fileOf(before) !== fileOf(spec)) {
       throw new MaxSimError(
         'INVALID_ARGUMENT',
-        `Two runs have the name ${show(spec.name)}: ${fileOf(before)} and ${fileOf(spec)}. Rename one of the files.`,
+        `Two runs have the name ${show(spec.name)}, ${fileOf(before)} and ${fileOf(spec)}: rename one of the files.`,
       );
     }
     firstStages.set(spec.name, spec);
@@ -71,7 +71,14 @@ function firstStage(text: string): FirstStageSpec {
   if (kind !== undefined) return { name: kind, kind };
   // A run is a path: with a folder or an ending, which no system has in its name.
   if (!/[\\/.]/.test(text)) throw unknown(text);
-  return { name: basename(text, extname(text)).replace(/\s/g, '_'), kind: 'run', file: text };
+  const name = basename(text, extname(text));
+  const taken = [...FIRST_STAGES, ...RERANKERS].some((one) => one === name);
+  return {
+    // A run that an earlier comparison wrote has the name of a system: it keeps its ending.
+    name: (taken ? basename(text) : name).replace(/[\s\p{Cc}\p{Cf}]/gu, '_'),
+    kind: 'run',
+    file: text,
+  };
 }
 
 function fileOf(spec: FirstStageSpec): string | null {
