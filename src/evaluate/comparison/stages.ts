@@ -11,10 +11,9 @@ import { fuse } from '../../rerank/fusion.js';
 import { Bm25 } from '../../retrieve/bm25.js';
 import { throwIfAborted } from '../codec-measurement.js';
 import { type CollectionQuery, passageText } from '../collection.js';
-import { trecOrder } from '../measures.js';
 import type { TestCollection } from '../open-collection.js';
-import { readRun } from '../trec-run.js';
 import { environment } from './environment.js';
+import { importRun } from './imported-run.js';
 import { fingerprintOf, type Indexed, LateInteraction } from './late-interaction.js';
 import { PairScorer } from './pair-scorer.js';
 import {
@@ -129,8 +128,11 @@ class Stages {
 
   private async findWithoutModels(): Promise<void> {
     for (const spec of this.options.systems.firstStages) {
-      if (spec.kind === 'run')
-        await this.importRun(spec as { name: string; kind: 'run'; file: string });
+      if (spec.kind !== 'run') continue;
+      const imported = await importRun(spec.file, this.queries, this.texts);
+      this.unknownCandidates += imported.unknownDocuments;
+      if (imported.missingQueries > 0) this.missingQueries[spec.name] = imported.missingQueries;
+      this.firstStages.set(spec.name, { spec, hits: imported.hits, stageMs: {} });
     }
     // Hybrids are made of it too.
     if (!this.needs('bm25', 'hybrid')) return;
@@ -153,24 +155,6 @@ class Stages {
 
   private needs(...kinds: string[]): boolean {
     return this.options.systems.firstStages.some(({ kind }) => kinds.includes(kind));
-  }
-
-  /** An imported ranking as trec_eval orders it; unknown documents go to the end, in their order. */
-  private async importRun(spec: { name: string; kind: 'run'; file: string }): Promise<void> {
-    const run = await readRun(spec.file);
-    let missing = 0;
-    const hits = this.queries.map(({ id: query }) => {
-      const scores = run.get(query);
-      if (scores === undefined) missing += 1;
-      const order = trecOrder(scores ?? new Map<string, number>());
-      const known = order.filter((id) => this.texts.has(id));
-      this.unknownCandidates += order.length - known.length;
-      const unknown = order.filter((id) => !this.texts.has(id));
-      const toHit = (id: string): RankedHit => ({ id, score: scores?.get(id) ?? null });
-      return known.length === order.length ? order.map(toHit) : [...known, ...unknown].map(toHit);
-    });
-    if (missing > 0) this.missingQueries[spec.name] = missing;
-    this.firstStages.set(spec.name, { spec, hits, stageMs: {} });
   }
 
   private async runLateInteraction(): Promise<void> {

@@ -82,7 +82,7 @@ function firstStage(text: string): FirstStageSpec {
 }
 
 function fileOf(spec: FirstStageSpec): string | null {
-  return spec.kind === 'run' ? (spec as { file: string }).file : null;
+  return spec.kind === 'run' ? spec.file : null;
 }
 
 function unknown(text: string): MaxSimError {
