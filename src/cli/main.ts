@@ -21,6 +21,7 @@ import { addRecodeCommand } from './recode.js';
 import { addRepairCommand } from './repair.js';
 import { addRerankCommand } from './rerank.js';
 import { addSearchCommand } from './search.js';
+import { addServeCommand } from './serve.js';
 import { addVerifyCommand } from './verify.js';
 
 const json = process.argv.includes('--json');
@@ -40,6 +41,7 @@ function createProgram(): Command {
   addIndexCommand(program);
   addSearchCommand(program);
   addRerankCommand(program);
+  addServeCommand(program);
   addRecodeCommand(program);
   addInspectCommand(program);
   addExportCommand(program);
