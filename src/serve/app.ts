@@ -60,6 +60,7 @@ export async function createApp(service: Service): Promise<FastifyInstance> {
       security: service.options.keys.length > 0 ? [{ key: [] }] : [],
     },
   });
+  readBodies(app);
   addHooks(app, service);
   sayErrors(app, service, { errorBody: openAiError });
   app.setNotFoundHandler(({ method, url }) => {
@@ -69,6 +70,31 @@ export async function createApp(service: Service): Promise<FastifyInstance> {
   });
   for (const format of FORMATS) await addFormat(app, service, format);
   return app;
+}
+
+/** JSON alone: text/plain, which fastify would take, is what a page of the web can send to any server. */
+function readBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body.length === 0) {
+      done(new RequestError(400, 'INVALID_ARGUMENT', 'The body must be JSON, but is empty.'));
+      return;
+    }
+    parse(request, body as string, (error, value) => {
+      if (error === null) done(null, value);
+      else done(new RequestError(400, 'INVALID_ARGUMENT', `The body ${whyNot(body as string)}.`));
+    });
+  });
+}
+
+function whyNot(body: string): string {
+  try {
+    JSON.parse(body);
+  } catch (error) {
+    return `is not JSON: ${(error as Error).message.slice(0, 200)}`;
+  }
+  return 'has a key "__proto__" or "constructor.prototype"';
 }
 
 function addHooks(app: FastifyInstance, service: Service): void {

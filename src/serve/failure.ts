@@ -77,7 +77,11 @@ export function failureOf(error: unknown, request: FastifyRequest): Failure {
     return failure(400, 'INVALID_ARGUMENT', sentence);
   }
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500)
-    return failure(statusCode, codeOf(statusCode), `${message}`);
+    return failure(
+      statusCode,
+      codeOf(statusCode),
+      httpSentence(statusCode, request) ?? `${message}`,
+    );
   return internal('INTERNAL', request.id);
 }
 
@@ -91,6 +95,15 @@ function internal(code: MaxSimErrorCode, requestId: string): Failure {
     code,
     `The server failed (${code}); its log says why at request ${requestId}.`,
   );
+}
+
+/** Of what fastify says in three words. */
+function httpSentence(status: number, request: FastifyRequest): string | null {
+  if (status === 413)
+    return `The body must be at most ${request.routeOptions.bodyLimit} bytes, but is longer.`;
+  if (status === 415)
+    return `The content-type must be application/json, or another that the route reads, but ${show(request.headers['content-type'])} was given.`;
+  return null;
 }
 
 function codeOf(status: number): Failure['code'] {

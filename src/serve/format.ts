@@ -52,6 +52,8 @@ export function sayErrors(
     service.metrics.failures.inc({ err: left ? 'client_left' : failure.code });
     if (failure.status >= 500 && failure.code !== 'NOT_READY' && !left) request.log.error(error);
     if (failure.retryAfterS !== null) reply.header('retry-after', String(failure.retryAfterS));
+    // What is left of the body is not read.
+    if (status === 413) reply.header('connection', 'close');
     if (status === 401) reply.header('www-authenticate', 'Bearer');
     return reply.code(status).send(errorBody(failure, request.id));
   });
