@@ -26,6 +26,9 @@ export type AdmissionStats = {
   tokensPerSecond: number | null;
 };
 
+/** To be called when a request has been answered; `done`: whether all its tokens were worked off. */
+export type Leave = (done: boolean) => void;
+
 export class Admission {
   private tokens = 0;
   private requests = 0;
@@ -50,7 +53,7 @@ export class Admission {
    * Lets a request in, and returns what is to be called when it has been answered. Throws 429. Nobody is
    * refused while nothing else is under way, however much it asks for.
    */
-  enter(tokens: number, deadlineMs: number | null): () => void {
+  enter(tokens: number, deadlineMs: number | null): Leave {
     const waitMs = this.waitMs;
     const patienceMs = Math.min(this.maxWaitMs, deadlineMs ?? Number.POSITIVE_INFINITY);
     if (this.tokens > 0 && this.tokens + tokens > this.maxTokens) {
@@ -67,16 +70,16 @@ export class Admission {
   }
 
   /** Counts work that waits by itself, as a stream of documents does. */
-  track(tokens: number): () => void {
+  track(tokens: number): Leave {
     this.advance();
     this.tokens += tokens;
     this.requests += 1;
     let left = false;
-    return () => {
+    return (done) => {
       if (left) return;
       left = true;
       this.advance();
-      if (this.tokens >= BUSY_TOKENS) this.doneTokens += tokens;
+      if (done && this.tokens >= BUSY_TOKENS) this.doneTokens += tokens;
       this.tokens -= tokens;
       this.requests -= 1;
     };

@@ -76,6 +76,7 @@ export class Bulk {
     this.batch = [];
     this.characters = 0;
     const leave = this.admission.track(estimateTokens(batch.map(({ text }) => text ?? '')));
+    let done = false;
     try {
       const { added, replaced, unchanged, truncated } = await this.add(batch);
       this.result.added += added;
@@ -83,12 +84,13 @@ export class Bulk {
       this.result.unchanged += unchanged;
       this.result.truncated += truncated;
       this.result.commits += 1;
+      done = unchanged === 0;
     } catch (error) {
       if (!(error instanceof MaxSimError)) throw error;
       const where = `Lines ${this.firstLine} to ${this.lastLine} were not stored`;
       throw new MaxSimError(error.code, `${where}: ${error.message}`, { cause: error });
     } finally {
-      leave();
+      leave(done);
     }
   }
 

@@ -138,17 +138,23 @@ export class Service {
   }
 
   /** A place in the queue, for as long as the work takes. */
-  async admitted<T>(tokens: number, deadlineMs: number | null, work: () => Promise<T>): Promise<T> {
+  async admitted<T extends object>(
+    tokens: number,
+    deadlineMs: number | null,
+    work: () => Promise<T>,
+  ): Promise<T> {
     const leave = this.admission.enter(tokens, deadlineMs);
     const started = performance.now();
     try {
-      return await work();
+      const result = await work();
+      leave(!('degraded' in result && result.degraded !== null));
+      return result;
     } catch (error) {
       if (!(error instanceof MaxSimError) || error.code !== 'OVERLOADED') throw error;
       throw new RequestError(429, 'OVERLOADED', error.message, this.admission.retryAfterS);
     } finally {
       this.metrics.inference.observe((performance.now() - started) / 1000);
-      leave();
+      leave(false); // where it has not been called
     }
   }
 
