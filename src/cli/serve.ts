@@ -1,6 +1,7 @@
 /** `maxsim serve`: an index behind HTTP, until SIGTERM or ^C; a second one ends it at once. */
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { MaxSimError } from '../maxsim.js';
 import type { Judge, LogLevel } from '../serve/options.js';
@@ -12,6 +13,7 @@ import { printJson, printLine, warn } from './output.js';
 type ServeCommandOptions = ModelArguments & {
   host: string;
   port: number;
+  workers: number;
   keys?: string;
   insecure: boolean;
   writable: boolean;
@@ -45,6 +47,7 @@ export function addServeCommand(program: Command): void {
     .argument('<dir>', 'directory of the index')
     .option('--host <host>', 'where to listen', '127.0.0.1')
     .option('--port <n>', '0: one that is free', integer(0, 65_535), 8080)
+    .option('--workers <n>', 'processes, readers over one index', integer(1, 256), 1)
     .option('--keys <file>', 'who may ask: the SHA-256 of an API key a line')
     .option('--insecure', 'listen where others can connect, without keys', false)
     .option('--writable', 'take documents too; else the index is only read', false)
@@ -72,45 +75,85 @@ export function addServeCommand(program: Command): void {
   addModelArguments(command).action(runServe);
 }
 
-async function runServe(directory: string, options: ServeCommandOptions): Promise<void> {
-  const { host, port, insecure, writable, crossEncoder, defaultModel, alias = {} } = options;
-  const { maxDocuments, maxBody, maxWaitMs, maxTokens, clientTimeoutMs } = options;
-  const { drainDelayMs, drainTimeoutMs, refreshMs, logLevel, json } = options;
-  const keys = options.keys === undefined ? [] : await readKeys(options.keys);
-  const { serve } = await import('../serve/serve.js');
-  const interrupt = new Interrupt();
+async function runServe(
+  directory: string,
+  options: ServeCommandOptions,
+  command: Command,
+): Promise<void> {
+  const { workers, writable } = options;
+  if (workers > 1 && writable)
+    command.error('error: --writable takes one process: an index has one writer');
+  const { isWorker, joinWorkers, runWorkers } = await import('../serve/workers.js');
+  const say = (url: string): void => {
+    if (options.json) printJson({ url });
+    else printLine(`${directory} is served at ${url}; ${url}/openapi.json says how`);
+  };
+  if (isWorker()) {
+    const { ready, signal } = joinWorkers();
+    // ^C reaches every process of a terminal; the first one says when to end.
+    process.on('SIGINT', () => {});
+    await runOne(directory, options, signal, ready);
+    process.disconnect?.();
+    return;
+  }
+  const interrupt = new Interrupt(() => {
+    if (!options.json) printLine('finishing what has begun');
+  });
+  const { signal } = interrupt;
   try {
-    await using server = await serve({
-      engine: {
-        index: directory,
-        mode: writable ? 'write' : 'read',
-        ...engineArguments(options),
-        ...(crossEncoder === undefined ? {} : { crossEncoder }),
-      },
-      host,
-      port,
-      keys,
-      insecure,
-      defaultModel,
-      aliases: alias,
-      maxDocuments,
-      bodyLimitBytes: maxBody * MIB,
-      maxWaitMs,
-      maxTokens,
-      clientTimeoutMs,
-      drainDelayMs,
-      drainTimeoutMs,
-      refreshMs,
-      logLevel,
-    });
-    if (insecure && keys.length === 0) warn('anybody who can connect may ask: there are no keys');
-    if (json) printJson({ url: server.url });
-    else printLine(`${directory} is served at ${server.url}; ${server.url}/openapi.json says how`);
-    if (!interrupt.signal.aborted) await once(interrupt.signal, 'abort');
-    if (!json) printLine('finishing what has begun');
+    if (workers === 1) await runOne(directory, options, signal, say);
+    else {
+      await runWorkers(workers, {
+        signal,
+        onReady: say,
+        onDeath: (pid, why) => warn(`worker ${pid} has died (${why}) and is started again`),
+      });
+    }
   } finally {
     interrupt.release();
   }
+}
+
+/** Serves until the signal fires. */
+async function runOne(
+  directory: string,
+  options: ServeCommandOptions,
+  signal: AbortSignal,
+  onReady: (url: string) => void,
+): Promise<void> {
+  const { host, port, insecure, writable, crossEncoder, defaultModel, alias = {} } = options;
+  const { maxDocuments, maxBody, maxWaitMs, maxTokens, clientTimeoutMs } = options;
+  const { drainDelayMs, drainTimeoutMs, refreshMs, logLevel, workers } = options;
+  const keys = options.keys === undefined ? [] : await readKeys(options.keys);
+  const threads = Math.max(1, Math.floor(availableParallelism() / workers));
+  const { serve } = await import('../serve/serve.js');
+  await using server = await serve({
+    engine: {
+      index: directory,
+      mode: writable ? 'write' : 'read',
+      ...(workers > 1 ? { threads } : {}),
+      ...engineArguments(options),
+      ...(crossEncoder === undefined ? {} : { crossEncoder }),
+    },
+    host,
+    port,
+    keys,
+    insecure,
+    defaultModel,
+    aliases: alias,
+    maxDocuments,
+    bodyLimitBytes: maxBody * MIB,
+    maxWaitMs,
+    maxTokens,
+    clientTimeoutMs,
+    drainDelayMs,
+    drainTimeoutMs,
+    refreshMs,
+    logLevel,
+  });
+  if (insecure && keys.length === 0) warn('anybody who can connect may ask: there are no keys');
+  onReady(server.url);
+  if (!signal.aborted) await once(signal, 'abort');
 }
 
 /** "<hash> [name]" a line; "#" begins a comment. Throws INVALID_SOURCE. */

@@ -6,6 +6,7 @@ import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Engine } from '../maxsim.js';
 import type { Admission } from './admission.js';
+import { isWorker, metricsOfAll, shareMetrics } from './workers.js';
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const QUANTILES = [0.5, 0.9, 0.99, 0.999];
@@ -58,10 +59,17 @@ export class Metrics {
   });
 
   constructor(admission: Admission, engine: () => Engine | null) {
-    const gauge = (name: string, help: string, value: () => number | null): void => {
+    type Aggregator = 'sum' | 'max' | 'min';
+    const gauge = (
+      name: string,
+      help: string,
+      value: () => number | null,
+      aggregator: Aggregator = 'sum', // over several workers
+    ): void => {
       new Gauge({
         name,
         help,
+        aggregator,
         registers: this.registers,
         collect() {
           this.set(value() ?? 0);
@@ -83,8 +91,9 @@ export class Metrics {
     gauge('maxsim_tokens_per_second', 'How fast tokens are worked off; 0 until measured.', () => {
       return admission.stats().tokensPerSecond;
     });
-    gauge('maxsim_documents', 'Documents of the index.', () => engine()?.index.documentCount ?? 0);
-    gauge('maxsim_generation', 'Generation of the index.', () => engine()?.index.generation ?? 0);
+    const ofIndex = (name: 'documentCount' | 'generation') => () => engine()?.index[name] ?? 0;
+    gauge('maxsim_documents', 'Documents of the index.', ofIndex('documentCount'), 'max');
+    gauge('maxsim_generation', 'Generation of the index.', ofIndex('generation'), 'min');
     gauge('process_resident_memory_bytes', 'Memory of the process.', () => {
       return process.memoryUsage.rss();
     });
@@ -100,6 +109,7 @@ export class Metrics {
     });
     this.watchEventLoop();
     this.delay.enable();
+    if (isWorker()) shareMetrics(this.registry);
   }
 
   get contentType(): string {
@@ -107,7 +117,7 @@ export class Metrics {
   }
 
   async text(): Promise<string> {
-    return await this.registry.metrics();
+    return await (isWorker() ? metricsOfAll() : this.registry.metrics());
   }
 
   close(): void {
@@ -121,6 +131,7 @@ export class Metrics {
       name: 'maxsim_event_loop_delay_seconds',
       help: 'By how much timers were late since the last time this was read, 10 ms of sampling included.',
       labelNames: ['quantile'],
+      aggregator: 'max',
       registers: this.registers,
       collect() {
         for (const quantile of QUANTILES)

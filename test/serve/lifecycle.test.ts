@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -124,26 +125,57 @@ describe('maxsim serve', () => {
     await ask(`${url}/v1/documents/delete`, { ids: ['tea'] }, { headers });
   });
 
+  it('goes on with its other workers when one is killed, and starts another', async () => {
+    const { child, url } = await startServer('--workers', '2');
+    let log = '';
+    child.stderr?.on('data', (data) => {
+      log += String(data);
+    });
+    const ended = outcome(child);
+    const pids = new Set<number>();
+    while (pids.size < 2) {
+      await get(`${url}/livez`, { headers: { connection: 'close' } });
+      for (const line of log.split('\n').slice(0, -1)) pids.add(JSON.parse(line).pid as number);
+    }
+    process.kill([...pids][0] as number, 'SIGKILL');
+    const asked = { query: QUESTION, texts: TEXTS };
+    while (!log.includes('has died (SIGKILL)')) await delay(5);
+    expect((await ask(`${url}/rerank`, asked)).status).toBe(200);
+    const counted = async (): Promise<string> => (await get(`${url}/metrics`)).body;
+    expect(await counted()).toContain('te_request_count{format="tei",method="rerank"} 1\n');
+    child.kill('SIGTERM');
+    const { status, stdout } = await ended;
+    expect([status, stdout]).toEqual([0, '']);
+  });
+
   it('says what it will not do', async () => {
     const keys = join(root, 'no-keys.txt');
     await writeFile(keys, '# nobody\n');
     const refused = async (...options: string[]): Promise<unknown> => {
       const { status, stderr } = await maxsim('serve', index, '--json', ...options);
-      expect(status).toBe(options.includes('--alias') ? 2 : 1);
+      expect(status).toBe(options.includes('--alias') || options.includes('--writable') ? 2 : 1);
       const error = stderr.split('\n').find((line) => line.startsWith('{"error"'));
       return JSON.parse(error as string).error.message;
     };
     expect(await refused('--host', '0.0.0.0')).toContain('Give keys, or insecure: true.');
     expect(await refused('--keys', keys)).toContain('holds no keys');
+    expect(await refused('--workers', '2', '--writable')).toContain('an index has one writer');
     expect(await refused('--alias', 'x=magic')).toContain('late-interaction, cross-encoder');
   });
 });
 
+/** A port that is in use until it is freed. */
+async function takePort(): Promise<{ port: number; free(): Promise<unknown> }> {
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  return { port, free: () => new Promise((resolve) => taken.close(resolve)) };
+}
+
 describe('serve', () => {
   it('answers that it lives, and is not ready, while it loads', async () => {
-    const probe = await serve({ engine: { index, threads: 1 }, port: 0 });
-    const port = Number(new URL(probe.url).port);
-    await probe.close();
+    const { port, free } = await takePort();
+    await free();
     const starting = serve({ engine: { index, threads: 1 }, port });
     const seen = new Set<number>();
     const url = `http://127.0.0.1:${port}`;
@@ -172,7 +204,7 @@ describe('serve', () => {
     await server.close();
     expect(engine.get('travel')?.id).toBe('travel');
     await engine.close();
-    const own = await serve({ engine: { index, threads: 1, mode: 'write' }, port: 0 });
+    const own = await serve({ engine: { index, mode: 'write', warmUp: false }, port: 0 });
     await expect(Index.open(index, { dim: 96 })).rejects.toMatchObject({ code: 'INDEX_LOCKED' });
     await own.close();
     const again = await Index.open(index, { dim: 96 });
@@ -180,12 +212,12 @@ describe('serve', () => {
   });
 
   it('fails where it cannot listen or open, and leaves nothing behind', async () => {
-    await using one = await serve({ engine: { index, threads: 1 }, port: 0 });
-    const port = Number(new URL(one.url).port);
+    const { port, free } = await takePort();
     await expect(serve({ engine: { index, threads: 1 }, port })).rejects.toMatchObject({
       code: 'IO_ERROR',
       message: expect.stringContaining(`Cannot listen on 127.0.0.1, port ${port}`),
     });
+    await free();
     const nothing = join(root, 'nothing');
     await expect(serve({ engine: { index: nothing }, port: 0 })).rejects.toMatchObject({
       code: 'NOT_AN_INDEX',
