@@ -11,7 +11,9 @@ import { failureOf, RequestError } from './failure.js';
 import { addFormat, sayErrors } from './format.js';
 import { cohere } from './formats/cohere.js';
 import { documents } from './formats/documents.js';
+import { elasticsearch } from './formats/elasticsearch.js';
 import { rerank } from './formats/rerank.js';
+import { score } from './formats/score.js';
 import { search } from './formats/search.js';
 import { server } from './formats/server.js';
 import { tei } from './formats/tei.js';
@@ -19,7 +21,7 @@ import { voyage } from './formats/voyage.js';
 import { Keys } from './keys.js';
 import type { Service } from './service.js';
 
-const FORMATS = [cohere, rerank, tei, voyage, search, documents, server];
+const FORMATS = [cohere, rerank, tei, voyage, elasticsearch, score, search, documents, server];
 
 /** An id is 512 bytes at most, and each may be three characters of a URL. */
 const MAX_PARAM_LENGTH = 3 * 512;

@@ -147,6 +147,43 @@ describe('text-embeddings-inference', () => {
   });
 });
 
+describe('Elasticsearch', () => {
+  it('names the model in the path', async () => {
+    const { status, body } = await ask(`${url}/_inference/rerank/rerank-v3.5`, {
+      query: QUESTION,
+      input: TEXTS,
+      task_settings: { top_n: 2, return_documents: true },
+    });
+    expect(status).toBe(200);
+    expect(body.rerank).toHaveLength(2);
+    expect(body.rerank[0]).toMatchObject({ index: ANSWER, text: TEXTS[ANSWER] });
+    const wrong = await ask(`${url}/_inference/rerank/elser`, { query: 'q', input: 'a' });
+    expect(wrong.status).toBe(404);
+    expect(wrong.body).toMatchObject({ error: { type: 'model_not_found' }, status: 404 });
+  });
+});
+
+describe('scores of vLLM', () => {
+  it('come in the order of the documents, by either name', async () => {
+    const { order } = await reference();
+    const old = await ask(`${url}/score`, { text_1: QUESTION, text_2: TEXTS });
+    const indices = old.body.data.map(({ index }: { index: number }) => index);
+    expect(indices).toEqual(TEXTS.map((_, i) => i));
+    const best = [...old.body.data].sort((a, b) => b.score - a.score);
+    expect(best.map(({ index }) => index)).toEqual(order);
+    const asked = { queries: [QUESTION], documents: TEXTS };
+    expect((await ask(`${url}/v1/score`, asked)).body.data).toEqual(old.body.data);
+  });
+
+  it('are refused of many queries at once', async () => {
+    const { status, body } = await ask(`${url}/score`, { text_1: ['a', 'b'], text_2: ['c', 'd'] });
+    expect(status).toBe(400);
+    expect(body.error.message).toBe(
+      'text_1 must be one text, to score all others with, but an array of length 2 was given.',
+    );
+  });
+});
+
 describe('Jina, vLLM and ours', () => {
   it('takes strings and objects, and gives documents back', async () => {
     const documents = TEXTS.map((text, i) => (i % 2 === 0 ? text : { text }));

@@ -20,7 +20,7 @@ afterAll(() => fixture.close());
 
 /** The sentence of an error, in whatever format. */
 function sentence({ body }: Answer): string {
-  return body.message ?? body.detail ?? body.error?.message ?? body.error;
+  return body.message ?? body.detail ?? body.error?.message ?? body.error?.reason ?? body.error;
 }
 
 const FORMATS = [
@@ -84,6 +84,8 @@ describe('bad input for ours', () => {
     ['/v1/rerank', { query: 'q', documents: ['a'], filter: { topic: 'l' } }, 400, 'stored'],
     ['/v1/rerank', { query: 'q', doc_ids: ['a'], filter: { nothing: 1 } }, 400, 'nothing'],
     ['/v1/rerank', { query_vectors: [1, 2], doc_ids: ['a'] }, 400, 'which 96 does not divide'],
+    ['/score', { text_1: 'q' }, 400, 'text_2 must be a text or an array of texts'],
+    ['/score', { text_1: 'q', text_2: ['a', ''] }, 400, 'text_2[1] must hold some text'],
     ['/v1/search', { query: 'q', topk: 3 }, 400, 'a field "topk", which is unknown here'],
     ['/v1/search', { query: 'q', top_k: 0 }, 400, 'top_k must be >= 1, but 0 was given'],
     ['/v1/search', { query: 'q', recall: 2 }, 400, 'recall'],
