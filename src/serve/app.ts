@@ -8,7 +8,7 @@ import fastifySwagger from '@fastify/swagger';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { openAiError } from './error-body.js';
 import { failureOf, RequestError } from './failure.js';
-import { addFormat, sayErrors } from './format.js';
+import { addFormat, hasBody, sayErrors } from './format.js';
 import { cohere } from './formats/cohere.js';
 import { documents } from './formats/documents.js';
 import { elasticsearch } from './formats/elasticsearch.js';
@@ -106,13 +106,13 @@ function addHooks(app: FastifyInstance, service: Service): void {
   const stop = (request: FastifyRequest): void => clearTimeout(clocks.get(request));
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
-    const { open = false, streams = false } = request.routeOptions.config;
+    const { open = false } = request.routeOptions.config;
     const labels = labelsOf(request);
     if (labels !== null) service.metrics.requests.inc(labels);
     if (open) return;
     doors.check(request);
     service.checkReady();
-    if (!streams && hasBody(request))
+    if (hasBody(request) && !isStream(request))
       clocks.set(
         request,
         setTimeout(() => giveUp(reply, clientTimeoutMs), clientTimeoutMs),
@@ -139,8 +139,9 @@ function labelsOf({ routeOptions }: FastifyRequest): { format: string; method: s
   return format === undefined || action === undefined ? null : { format, method: action };
 }
 
-function hasBody({ headers }: FastifyRequest): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+function isStream({ headers, routeOptions }: FastifyRequest): boolean {
+  const [type = ''] = (headers['content-type'] ?? '').split(';');
+  return routeOptions.config.streams?.includes(type.trim().toLowerCase()) === true;
 }
 
 /** Answers before the body is there, and hangs up. */

@@ -21,8 +21,10 @@ export type BulkResult = AddResult & { commits: number };
 
 /** What a stream stored before it failed, and why it did. */
 export class BulkError extends RequestError {
-  constructor({ status, code, message, details, retryAfterS }: Failure, stored: BulkResult) {
+  constructor(failure: Failure, stored: BulkResult, cause: unknown) {
+    const { status, code, message, details, retryAfterS } = failure;
     super(status, code, message, retryAfterS, { ...details, stored });
+    this.cause = cause; // for the log
   }
 }
 

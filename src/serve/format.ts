@@ -3,7 +3,7 @@
  * plugin with an error shape of its own, in which everything that goes wrong on its routes is said.
  */
 import { Type } from '@sinclair/typebox';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type Failure, failureOf } from './failure.js';
 import type { Service } from './service.js';
 
@@ -23,8 +23,8 @@ declare module 'fastify' {
     action?: string;
     /** Whether anybody may ask, without a key: of the health of the server. */
     open?: boolean;
-    /** Whether the body is a stream, which may take as long as it likes as long as it goes on. */
-    streams?: boolean;
+    /** Types of bodies that are streams, which may take as long as they like as long as they go on. */
+    streams?: readonly string[];
   }
 }
 
@@ -53,10 +53,14 @@ export function sayErrors(
     if (failure.status >= 500 && failure.code !== 'NOT_READY' && !left) request.log.error(error);
     if (failure.retryAfterS !== null) reply.header('retry-after', String(failure.retryAfterS));
     // What is left of the body is not read.
-    if (status === 413) reply.header('connection', 'close');
+    if (hasBody(request) && !request.raw.complete) reply.header('connection', 'close');
     if (status === 401) reply.header('www-authenticate', 'Bearer');
     return reply.code(status).send(errorBody(failure, request.id));
   });
+}
+
+export function hasBody({ headers }: FastifyRequest): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
 const nullable = <T>(type: string, description: string) =>

@@ -20,6 +20,9 @@ import { RequestError } from './failure.js';
 import { Metrics } from './metrics.js';
 import type { CheckedOptions, Judge } from './options.js';
 
+/** An explanation is a job for a model thread, and is made on the event loop. */
+const MAX_EXPLAINED = 100;
+
 /** starting: models and index are being loaded. draining: still serving. closing: what has begun, and no more. */
 export type ServiceState = 'starting' | 'ready' | 'draining' | 'closing';
 
@@ -167,6 +170,8 @@ export class Service {
     texts?.forEach((text, i) => {
       checkText(`${listName}[${i}]`, text);
     });
+    const topK = Math.min(topN ?? list.length, list.length);
+    if (explain) checkExplained('top_n', topK);
     const tenant = tenantOf(request);
     const deadlineMs = input.deadlineMs ?? deadlineOf(request);
     const queryTexts = typeof query === 'string' ? [query] : [];
@@ -176,7 +181,7 @@ export class Service {
     const candidates: readonly Candidate[] =
       ids ?? list.map((text, i) => ({ id: String(i), text }));
     const options: RerankOptions = {
-      topK: Math.min(topN ?? list.length, list.length),
+      topK,
       crossEncoder: judge === 'cross-encoder' ? { keep: list.length } : false,
       explain,
       ...(tenant === undefined ? {} : { tenant }),
@@ -301,6 +306,12 @@ function relevanceOf({ stage, score }: Hit, queryTokens: number): number {
   if (stage === 'cross-encoder') return 1 / (1 + Math.exp(-score));
   // Rounding of a codec may carry a cosine a little over 1.
   return Math.min(1, Math.max(0, score / queryTokens));
+}
+
+/** Throws INVALID_ARGUMENT where more results would be explained than may. */
+export function checkExplained(name: string, results: number): void {
+  if (results > MAX_EXPLAINED)
+    throw invalid(name, `at most ${MAX_EXPLAINED} where results are explained`, results);
 }
 
 /** Milliseconds of `x-deadline-ms`. Throws INVALID_ARGUMENT. */

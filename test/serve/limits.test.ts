@@ -84,6 +84,13 @@ describe('bad input for ours', () => {
     ['/v1/rerank', { query: 'q', documents: ['a'], filter: { topic: 'l' } }, 400, 'stored'],
     ['/v1/rerank', { query: 'q', doc_ids: ['a'], filter: { nothing: 1 } }, 400, 'nothing'],
     ['/v1/rerank', { query_vectors: [1, 2], doc_ids: ['a'] }, 400, 'which 96 does not divide'],
+    [
+      '/v1/rerank',
+      { query: 'q', documents: Array(101).fill('a'), explain: true },
+      400,
+      'top_n must be at most 100',
+    ],
+    ['/v1/search', { query: 'q', top_k: 101, explain: true }, 400, 'top_k must be at most 100'],
     ['/score', { text_1: 'q' }, 400, 'text_2 must be a text or an array of texts'],
     ['/score', { text_1: 'q', text_2: ['a', ''] }, 400, 'text_2[1] must hold some text'],
     ['/v1/search', { query: 'q', topk: 3 }, 400, 'a field "topk", which is unknown here'],
@@ -193,6 +200,15 @@ describe('clients that do harm', () => {
     });
     expect(answer).toContain(' 408 ');
     expect(answer).toContain('"error":"The body was not there after 300 ms."');
+  });
+
+  it('so is a list of documents, which is no stream', async () => {
+    const answer = await rawAnswer((socket) => {
+      socket.write(
+        'POST /v1/documents HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{',
+      );
+    });
+    expect(answer).toContain(' 408 ');
   });
 
   it('so is a stream of documents that stops; what came before is kept', async () => {
@@ -323,6 +339,14 @@ describe('keys', () => {
     for (const headers of [{ authorization: 'Bearer secret' }, { 'x-api-key': 'other' }]) {
       expect((await ask(`${server.url}/v2/rerank`, asked, { headers })).status).toBe(200);
     }
+    // A body of somebody who may not ask is not read.
+    const { port, hostname } = new URL(server.url);
+    const unread = httpRequest({ port, hostname, path: '/v2/rerank', method: 'POST' });
+    unread.setHeader('content-length', '100000000');
+    unread.flushHeaders();
+    const [response] = await once(unread, 'response');
+    expect([response.statusCode, response.headers.connection]).toEqual([401, 'close']);
+    unread.on('error', () => {}).destroy();
     expect((await get(`${server.url}/metrics`)).status).toBe(401);
     expect((await get(`${server.url}/nowhere`)).status).toBe(401);
     for (const path of ['/livez', '/readyz', '/health'])

@@ -66,7 +66,7 @@ export const documents: Format = {
     app.post(
       '/v1/documents',
       {
-        config: { format: 'v1', action: 'add', streams: true },
+        config: { format: 'v1', action: 'add', streams: STREAM_TYPES },
         schema: {
           summary: 'Store documents; those whose id is known are replaced',
           description: 'Or a document a line, application/x-ndjson. ?skip_unchanged=true.',
@@ -125,9 +125,7 @@ async function add(
       const limits = { maxBytes: bodyLimitBytes, timeoutMs: clientTimeoutMs };
       return await bulk.take(readLines(body, limits));
     } catch (error) {
-      // The rest of the body is not read.
-      reply.header('connection', 'close');
-      throw new BulkError(failureOf(error, request), bulk.stored);
+      throw new BulkError(failureOf(error, request), bulk.stored, error);
     }
   });
 }

@@ -8,7 +8,7 @@ import { openAiError } from '../error-body.js';
 import { Explanation, explanationOf, Payload, Stage, Text, Vectors } from '../evidence.js';
 import { Degraded, type Format, Model, NullableNumber } from '../format.js';
 import { readMsgpack } from '../msgpack.js';
-import { deadlineOf, type Service, tenantOf } from '../service.js';
+import { checkExplained, deadlineOf, type Service, tenantOf } from '../service.js';
 import { queryOf } from './rerank.js';
 
 /** How many of the best the cross-encoder reads. */
@@ -124,6 +124,7 @@ function tenantOption(request: FastifyRequest): Pick<SearchOptions, 'tenant'> {
 
 function optionsOf(body: Body, crossEncoder: boolean): SearchOptions {
   const { top_k = 10, filter, explain = false, recall, depth, exact, method } = body;
+  if (explain) checkExplained('top_k', top_k);
   return {
     topK: top_k,
     explain,
