@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { MaxSimError } from '../errors.js';
 import { createApp } from './app.js';
+import { InFlight } from './in-flight.js';
 import { checkServeOptions, type ServeOptions } from './options.js';
 import { Service } from './service.js';
 
@@ -35,18 +36,21 @@ const ABORT_MS = 1000;
 export async function serve(options: ServeOptions): Promise<Server> {
   const service = new Service(checkServeOptions(options));
   const app = await createApp(service);
+  const inFlight = new InFlight(app.server);
   try {
     await listen(app, service);
     await service.open();
   } catch (error) {
-    await app.close();
+    const closed = app.close();
+    app.server.closeAllConnections();
+    await closed;
     await service.close();
     throw error;
   }
   const refreshing = refresh(app, service);
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
-    closing ??= drain(app, service, refreshing);
+    closing ??= drain(app, service, inFlight, refreshing);
     await closing;
   };
   return { url: urlOf(app, service.options.host), close, [Symbol.asyncDispose]: close };
@@ -92,6 +96,7 @@ function refresh(app: FastifyInstance, service: Service): NodeJS.Timeout {
 async function drain(
   app: FastifyInstance,
   service: Service,
+  inFlight: InFlight,
   refreshing: NodeJS.Timeout,
 ): Promise<void> {
   const { drainDelayMs, drainTimeoutMs } = service.options;
@@ -106,7 +111,11 @@ async function drain(
     hangUp = setTimeout(() => app.server.closeAllConnections(), ABORT_MS);
   }, drainTimeoutMs);
   try {
-    await app.close();
+    const closed = app.close();
+    await inFlight.none();
+    // Who has connected and asked nothing is not idle for Node, and would be waited for.
+    app.server.closeAllConnections();
+    await closed;
   } finally {
     clearTimeout(abort);
     clearTimeout(hangUp);

@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -196,6 +196,20 @@ describe('serve', () => {
     expect(refused).toBeGreaterThan(0);
     await (await starting).close();
   });
+
+  it('does not wait for who has connected and asks nothing, or only half', async () => {
+    await using engine = await Engine.open(index, { threads: 1 });
+    const server = await serve({ engine, port: 0 });
+    const silent = connect(Number(new URL(server.url).port), '127.0.0.1');
+    const half = connect(Number(new URL(server.url).port), '127.0.0.1');
+    silent.on('error', () => {});
+    half.on('error', () => {});
+    await Promise.all([once(silent, 'connect'), once(half, 'connect')]);
+    half.write('GET /livez HTTP/1.1\r\nHost: 127');
+    await get(`${server.url}/livez`); // they have been accepted
+    const cut = Promise.all([once(silent, 'close'), once(half, 'close')]);
+    await Promise.all([server.close(), cut]); // at once: 30 s are allowed for requests
+  }, 20_000);
 
   it('leaves an engine that it was given open, and closes its own', async () => {
     await using engine = await Engine.open(index, { threads: 1 });
