@@ -2,15 +2,22 @@
  * START HERE: add, rerank and search as the few steps they are. The rooms know nothing of each other;
  * they meet in this file.
  */
+import { basename, resolve } from 'node:path';
 import { Call } from './call.js';
-import { checkBoolean, checkInteger, checkOptions } from './check.js';
+import { checkBoolean, checkInteger, checkOptions, checkString } from './check.js';
 import { ModelEncoder } from './encode/encoder.js';
 import { QueryCache } from './encode/query-cache.js';
 import { encoderFor, newPool } from './encoder.js';
-import { MaxSimError } from './errors.js';
-import { type Held, isScored, toHits, whatIsHeld } from './hits.js';
+import { invalid, MaxSimError } from './errors.js';
 import { contentHashes } from './index/content-hash.js';
-import { type BuiltSearch, Index, SAMPLED_QUERIES, type TenantView } from './index/store.js';
+import {
+  type BuiltSearch,
+  Index,
+  type IndexSearchOptions,
+  SAMPLED_QUERIES,
+  type TenantView,
+} from './index/store.js';
+import { LateInteraction } from './late-interaction.js';
 import { pseudoQuery } from './pseudo-queries.js';
 import { seededRandom } from './random.js';
 import {
@@ -25,23 +32,24 @@ import {
   type EngineOptions,
   type EngineStats,
   type Query,
-  type Ranked,
   type RerankOptions,
   type SearchOptions,
   type TenantOption,
 } from './request.js';
-import { CrossEncoder } from './rerank/cross-encoder.js';
+import type { CalibrationFingerprint } from './rerank/calibration.js';
+import { checkPipeline, type Pipeline } from './rerank/pipeline.js';
+import { type Candidates, Reranking } from './reranking.js';
 import { aborted, type WorkerPool } from './runtime/pool.js';
+import { loadTracing } from './runtime/tracing.js';
 import type {
   Candidate,
+  CodecName,
   DocumentInput,
-  EncodedText,
   Encoder,
-  Hit,
   RerankResult,
+  SearchPlan,
   SearchResult,
   StoredDocument,
-  TextToken,
 } from './types.js';
 
 /** About a thousand queries of 32 tokens of 128 dims. */
@@ -50,16 +58,15 @@ const QUERY_CACHE_BYTES = 16 * 2 ** 20;
 export class Engine {
   readonly index: Index;
   readonly encoder: Encoder;
-  private crossEncoder: Promise<CrossEncoder> | undefined;
   private closed = false;
 
   private constructor(
     index: Index,
     encoder: Encoder,
     private readonly pool: WorkerPool,
-    private readonly crossEncoderModel: string,
-    private readonly allowNonCommercial: boolean,
     private readonly queryCache: QueryCache | null,
+    private readonly reranking: Reranking,
+    private readonly late: LateInteraction,
   ) {
     this.index = index;
     this.encoder = encoder;
@@ -85,6 +92,8 @@ export class Engine {
       runtime,
       queryCacheBytes = QUERY_CACHE_BYTES,
       warmUp = false,
+      corpus = basename(resolve(directory)),
+      logger,
       ...reading
     } = checkOptions<EngineOptions>('options', options, [
       'model',
@@ -100,12 +109,17 @@ export class Engine {
       'runtime',
       'queryCacheBytes',
       'warmUp',
+      'corpus',
+      'logger',
       'verify',
       'memory',
       'compaction',
     ]);
     checkBoolean('allowNonCommercial', allowNonCommercial);
     checkInteger('queryCacheBytes', queryCacheBytes, 0, Number.MAX_SAFE_INTEGER);
+    checkString('corpus', corpus);
+    if (logger !== undefined && typeof logger?.info !== 'function')
+      throw invalid('logger', 'an object with a method info', logger);
     const threading = {
       ...(threads === undefined ? {} : { threads }),
       ...(threadsPerRun === undefined ? {} : { threadsPerRun }),
@@ -126,7 +140,15 @@ export class Engine {
         ...(tenants === undefined ? {} : { tenants }),
         ...reading,
       });
-      const engine = new Engine(index, encoder, pool, crossEncoder, allowNonCommercial, cache);
+      const late = new LateInteraction(encoder);
+      const scores = lateFingerprint(encoder, index.codec.name, corpus);
+      const reranking = new Reranking(
+        late,
+        { pool, crossEncoder, allowNonCommercial, late: scores },
+        logger ?? null,
+        await loadTracing(),
+      );
+      const engine = new Engine(index, encoder, pool, cache, reranking, late);
       if (warmUp && opened instanceof ModelEncoder) await opened.warmUp();
       return engine;
     } catch (error) {
@@ -214,15 +236,7 @@ export class Engine {
     const list = checkCandidates(candidates, this.index.dim, request.filter !== undefined);
     const call = new Call(request, this.index.view(request.tenant));
     call.view.checkFilter(call.filter);
-    const scored = await call.stage('late-interaction', () => this.scoreLate(call, list));
-    const { known, unknownIds, excludedIds } = scored ?? whatIsHeld(call, list);
-    const missing = { unknownIds, excludedIds };
-    if (scored === undefined) {
-      const hits = toHits(call, known.slice(0, call.topK), 'first-stage');
-      return { hits, ...missing, ...call.end() };
-    }
-    known.sort((a, b) => b.score - a.score || a.order - b.order);
-    return { hits: await this.finish(call, known), ...missing, ...call.end() };
+    return await this.reranking.run('rerank', call, async () => ({ list, found: null }));
   }
 
   /**
@@ -237,24 +251,17 @@ export class Engine {
     const { request, how } = checkSearch(query, options, this.index.dim);
     const call = new Call(request, this.index.view(request.tenant));
     call.view.checkFilter(call.filter); // before anything is encoded
-    const vectors = await this.encodeQuery(call);
-    const scoring = performance.now();
-    const { hits: found, plan } = await call.view.search(vectors, {
-      ...how,
-      topK: Math.max(call.topK, call.slice),
-      ...(call.filter === undefined ? {} : { filter: call.filter }),
-      ...(call.signal === undefined ? {} : { signal: call.signal }),
-    });
-    call.timings.scoreMs += performance.now() - scoring;
-    const ranked = found.map(({ id, score }, order) => ({
-      id,
-      order,
-      text: null,
-      stored: true,
-      vectors: null,
-      score,
-    }));
-    return { hits: await this.finish(call, ranked), plan, ...call.end() };
+    let plan: SearchPlan | undefined;
+    const { unknownIds, excludedIds, ...result } = await this.reranking.run(
+      'search',
+      call,
+      async () => {
+        const found = await this.find(call, how);
+        plan = found.plan;
+        return found;
+      },
+    );
+    return { ...result, plan: plan as SearchPlan };
   }
 
   /**
@@ -292,13 +299,36 @@ export class Engine {
 
   /** What the model threads and the cache of queries hold and have done. */
   stats(): EngineStats {
-    return { pool: this.pool.stats(), queryCache: this.queryCache?.stats() ?? null };
+    return {
+      pool: this.pool.stats(),
+      queryCache: this.queryCache?.stats() ?? null,
+      rerank: this.reranking.stats(),
+    };
+  }
+
+  /**
+   * Opens the models of a pipeline on every thread and checks that its gate, floors and calibrators are
+   * for them, so that the first call is as fast as the others. Throws CALIBRATION_MISMATCH,
+   * MODEL_NOT_FOUND, LICENSE_REFUSED, INVALID_MODEL.
+   */
+  async prepare(pipeline: Pipeline): Promise<void> {
+    this.checkOpen();
+    await this.reranking.prepare(checkPipeline('pipeline', pipeline));
+  }
+
+  /** What gates, floors and calibrators of a pipeline must have been made for: its stages, in order. */
+  async fingerprints(
+    pipeline: Pipeline,
+  ): Promise<{ stages: CalibrationFingerprint[]; gate: CalibrationFingerprint }> {
+    this.checkOpen();
+    return await this.reranking.identify(checkPipeline('pipeline', pipeline));
   }
 
   /** Stops the model threads and lets go of the index. Everything after it throws CLOSED. */
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
+    await this.reranking.close();
     await this.pool.close();
     await this.index.close();
   }
@@ -318,135 +348,27 @@ export class Engine {
     });
   }
 
-  /** Fills in `score` of every candidate that may be a hit: from the index, or encoded first. */
-  private async scoreLate(call: Call, candidates: readonly Ranked[]): Promise<Held> {
-    const texts = candidates.filter((candidate) => !candidate.stored && candidate.vectors === null);
-    const encoding = performance.now();
-    const [queryVectors, encoded] = await Promise.all([
-      this.encodeQuery(call),
-      this.encoder.encodeDocuments(
-        texts.map((candidate) => candidate.text as string),
-        { signal: call.signal, deadlineMs: call.leftMs },
-      ),
-    ]);
-    call.timings.encodeMs = performance.now() - encoding;
-    texts.forEach((candidate, i) => {
-      candidate.vectors = (encoded[i] as EncodedText).vectors;
-    });
+  private async find(
+    call: Call,
+    how: IndexSearchOptions,
+  ): Promise<Candidates & { plan: SearchPlan }> {
+    const vectors = await this.late.encodeQuery(call, { signal: call.signal });
     const scoring = performance.now();
-    const stored = candidates.filter((candidate) => candidate.stored);
-    const given = candidates.filter((candidate) => !candidate.stored);
-    const ids = stored.map((candidate) => candidate.id);
-    const { scores, unknownIds, excludedIds } = await call.view.scoreAsync(
-      queryVectors,
-      ids,
-      call.filter === undefined ? {} : { filter: call.filter },
-    );
-    stored.forEach((candidate, i) => {
-      candidate.score = scores[i] as number;
-    });
-    const others = await call.view.scoreVectors(
-      queryVectors,
-      given.map((candidate) => candidate.vectors as Float32Array),
-    );
-    given.forEach((candidate, i) => {
-      candidate.score = others[i] as number;
+    const { hits, plan } = await call.view.search(vectors, {
+      ...how,
+      topK: Math.max(call.topK, call.pipeline.stages[0]?.keep ?? 0),
+      ...(call.filter === undefined ? {} : { filter: call.filter }),
+      ...(call.signal === undefined ? {} : { signal: call.signal }),
     });
     call.timings.scoreMs += performance.now() - scoring;
-    return { known: candidates.filter(isScored), unknownIds, excludedIds };
-  }
-
-  /** From candidates in late-interaction order to hits: the cross-encoder's turn, texts, evidence. */
-  private async finish(call: Call, ranked: Ranked[]): Promise<Hit[]> {
-    const top = ranked.slice(0, Math.max(call.topK, call.slice));
-    let hits = toHits(call, top, 'late-interaction');
-    if (call.slice > 0 && hits.length > 0) {
-      const slice = hits.slice(0, call.slice);
-      const logits = await call.stage('cross-encoder', () => this.scoreCross(call, slice));
-      if (logits !== undefined) {
-        slice.forEach((hit, i) => {
-          hit.stage = 'cross-encoder';
-          hit.score = logits[i] as number;
-        });
-        // Array.sort is stable: equal logits keep the order of late interaction.
-        slice.sort((a, b) => (b.score as number) - (a.score as number));
-        slice.forEach((hit, i) => {
-          hit.scores.push({ stage: 'cross-encoder', score: hit.score as number, rank: i + 1 });
-        });
-        hits = [...slice, ...hits.slice(call.slice)];
-      }
-    }
-    hits = hits.slice(0, call.topK);
-    if (call.explain)
-      await this.explain(call, hits, new Map(top.map((candidate) => [candidate.id, candidate])));
-    return hits;
-  }
-
-  private async scoreCross(call: Call, slice: readonly Hit[]): Promise<Float32Array> {
-    const started = performance.now();
-    const texts = slice.map((hit) => {
-      if (hit.text !== null) return hit.text;
-      throw new MaxSimError(
-        'INVALID_ARGUMENT',
-        `The cross-encoder needs text, but ${JSON.stringify(hit.id)} was given or stored as vectors only.`,
-      );
-    });
-    this.crossEncoder ??= CrossEncoder.open(this.crossEncoderModel, this.pool, {
-      allowNonCommercial: this.allowNonCommercial,
-    });
-    this.crossEncoder.catch(() => {
-      this.crossEncoder = undefined;
-    });
-    const logits = await (await this.crossEncoder).score(call.text as string, texts, {
-      signal: call.signal,
-      deadlineMs: call.leftMs,
-    });
-    call.timings.crossEncoderMs += performance.now() - started;
-    return logits;
-  }
-
-  private async explain(
-    call: Call,
-    hits: readonly Hit[],
-    ranked: ReadonlyMap<string, Ranked>,
-  ): Promise<void> {
-    const vectors = await this.encodeQuery(call);
-    const query = await this.tokensOf(call.text as string, 'query');
-    await Promise.all(
-      hits.map(async (hit) => {
-        const given = ranked.get(hit.id)?.vectors;
-        // Without text there is nothing to point at; and it may have been deleted meanwhile.
-        if (hit.text === null || (!given && !call.view.has(hit.id))) return;
-        const matches = given
-          ? call.view.explainVectors(vectors, given)
-          : call.view.explain(vectors, hit.id);
-        const document = await this.tokensOf(hit.text, 'document');
-        hit.explanation = matches.map(({ documentToken, contribution }, i) => ({
-          queryToken: query[i]?.token ?? '',
-          querySpan: query[i]?.span ?? null,
-          documentToken: document[documentToken]?.token ?? '',
-          documentSpan: document[documentToken]?.span ?? null,
-          contribution,
-        }));
-      }),
-    );
-  }
-
-  private async tokensOf(text: string, kind: 'query' | 'document'): Promise<TextToken[]> {
-    return (await this.encoder.explainTokens?.(text, kind)) ?? [];
-  }
-
-  private async encodeQuery(call: Call): Promise<Float32Array> {
-    if (call.vectors === null) {
-      const started = performance.now();
-      const [encoded] = await this.encoder.encodeQueries([call.text as string], {
-        signal: call.signal,
-        deadlineMs: call.leftMs,
-      });
-      call.vectors = (encoded as EncodedText).vectors;
-      call.timings.encodeMs += performance.now() - started;
-    }
-    return call.vectors;
+    return {
+      list: hits.map(({ id }) => ({ id, text: null, stored: true, vectors: null, first: null })),
+      found: {
+        scores: Float32Array.from(hits, ({ score }) => score),
+        ms: performance.now() - call.since,
+      },
+      plan,
+    };
   }
 
   private viewOf(options: TenantOption | undefined): Index | TenantView {
@@ -458,4 +380,15 @@ export class Engine {
   private checkOpen(): void {
     if (this.closed) throw new MaxSimError('CLOSED', 'The engine is closed.');
   }
+}
+
+/** An encoder of one's own need not say how long its documents may be. */
+function lateFingerprint(
+  { fingerprint, recipe }: Encoder,
+  codec: CodecName,
+  corpus: string,
+): CalibrationFingerprint {
+  const length = recipe['documentLength'];
+  const maxLength = typeof length === 'number' && length > 0 ? length : 0;
+  return { model: fingerprint, quantisation: codec, maxLength, corpus };
 }

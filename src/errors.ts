@@ -16,6 +16,7 @@ export type MaxSimErrorCode =
   | 'READ_ONLY' // a write through a reader
   | 'TENANT_REQUIRED' // an index with tenants, asked without naming one
   | 'MODEL_MISMATCH' // the index was made by another model, recipe, dim or codec
+  | 'CALIBRATION_MISMATCH' // a calibrator, floor or gate made for another model, length or corpus
   | 'MODEL_NOT_FOUND' // no such model in the catalog or at the path
   | 'INVALID_MODEL' // a model folder that cannot be loaded
   | 'LICENSE_REFUSED' // weights that must not be used commercially, without leave
@@ -26,6 +27,8 @@ export type MaxSimErrorCode =
   | 'DEADLINE_EXCEEDED' // no time was left to begin
   | 'OVERLOADED' // too much work waits already
   | 'WORKER_FAILED' // an encoder thread died
+  | 'RERANKER_FAILED' // a reranking service refused, failed or answered with something else
+  | 'RERANKER_UNAVAILABLE' // a reranker that failed too often, or has too much to do, was not asked
   | 'ENCODER_FAILED' // the caller's own encoder threw, or gave no results
   | 'ADDON_NOT_FOUND' // the native addon is not built, or cannot be loaded
   | 'UNSUPPORTED_ISA' // MAXSIM_ISA names kernels this CPU cannot run

@@ -62,6 +62,44 @@ export type {
   SearchOptions,
   TenantOption,
 } from './request.js';
+export type { CalibrationFingerprint } from './rerank/calibration.js';
+export {
+  Calibrator,
+  type CalibratorFile,
+  type CalibratorOptions,
+  fitCalibrator,
+} from './rerank/calibrator.js';
+export { Floor, type FloorFile, fitFloor } from './rerank/floor.js';
+export type { FusionMethod } from './rerank/fusion.js';
+export { Gate, type GateFile } from './rerank/gate.js';
+export type { HedgeOptions } from './rerank/hedge.js';
+export {
+  type CascadeOptions,
+  type CrossEncoderStage,
+  type CrossEncoderStageOptions,
+  cascade,
+  crossEncoder,
+  type LateInteractionStage,
+  lateInteraction,
+  type Pipeline,
+  type PipelineStage,
+  type RerankerStage,
+  type RerankerStageOptions,
+  reranker,
+  type StageOptions,
+} from './rerank/pipeline.js';
+export { loadPipeline, pipelineFrom } from './rerank/pipeline-file.js';
+export { LlmReranker, type LlmRerankerOptions } from './rerank/remote/llm-reranker.js';
+export { RemoteReranker, type RemoteRerankerOptions } from './rerank/remote/remote-reranker.js';
+export type { ResilienceOptions, ResilienceStats } from './rerank/resilient-reranker.js';
+export type {
+  Agreement,
+  Regret,
+  RerankLogger,
+  RerankRecord,
+  ShadowRecord,
+} from './rerank-record.js';
+export type { RerankStats } from './rerank-stats.js';
 export type { PoolStats, ThreadStats, WorkerMemory } from './runtime/pool.js';
 export type * from './types.js';
 export { CODECS, FIELD_TYPES } from './types.js';

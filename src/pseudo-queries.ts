@@ -10,7 +10,8 @@ const CHARACTERS = { least: 20, most: 200 } as const;
 /** As many as the queries of common models have. */
 const TOKENS = 32;
 
-const sentences = new Intl.Segmenter('en', { granularity: 'sentence' });
+/** Made at its first use: its rules take some ten milliseconds to load. */
+let segmenter: Intl.Segmenter | undefined;
 
 /** The title in the payload, else a random sentence; the beginning of a text that has no usable one. */
 export function pseudoQuery(
@@ -20,7 +21,8 @@ export function pseudoQuery(
   const title = titleOf(payload);
   if (title !== null && isUsable(title)) return title;
   if (text === null || text.trim() === '') return null;
-  const usable = [...sentences.segment(text)].map(({ segment }) => segment.trim()).filter(isUsable);
+  segmenter ??= new Intl.Segmenter('en', { granularity: 'sentence' });
+  const usable = [...segmenter.segment(text)].map(({ segment }) => segment.trim()).filter(isUsable);
   const [sentence] = drawSome(usable, 1, random);
   return sentence ?? text.trim().slice(0, CHARACTERS.most).toWellFormed();
 }

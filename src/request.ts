@@ -6,6 +6,7 @@ import {
   checkArray,
   checkId,
   checkInteger,
+  checkOneOf,
   checkOptions,
   checkPayload,
   checkPositive,
@@ -24,8 +25,18 @@ import type {
   IndexOptions,
   IndexSearchOptions,
 } from './index/store.js';
+import {
+  cascade,
+  checkDeadline,
+  checkPipeline,
+  crossEncoder as crossEncoderStage,
+  lateInteraction,
+  type Pipeline,
+} from './rerank/pipeline.js';
+import type { RerankLogger } from './rerank-record.js';
+import type { RerankStats } from './rerank-stats.js';
 import type { PoolStats } from './runtime/pool.js';
-import type { Candidate, DocumentInput, FieldTypes, Filter } from './types.js';
+import type { Candidate, DocumentInput, FieldTypes, Filter, FirstStageScore } from './types.js';
 
 /** `verify`, `memory` and `compaction` are those of the index. */
 export type EngineOptions = Pick<IndexOptions, 'verify' | 'memory' | 'compaction'> &
@@ -52,6 +63,13 @@ export type EngineOptions = Pick<IndexOptions, 'verify' | 'memory' | 'compaction
     queryCacheBytes?: number;
     /** Load the model on every thread before `open` resolves, so that the first query is fast. */
     warmUp?: boolean;
+    /**
+     * What gates, floors and calibrators know these documents by: they hold for this name only. Default:
+     * the name of the index's folder.
+     */
+    corpus?: string;
+    /** Gets one record of every rerank and search: pino, or anything with `info`. */
+    logger?: RerankLogger;
   };
 
 export type EngineStats = {
@@ -59,6 +77,8 @@ export type EngineStats = {
   pool: PoolStats;
   /** Null without one. */
   queryCache: QueryCacheStats | null;
+  /** What became of reranks and searches. */
+  rerank: RerankStats;
 };
 
 /** Whose documents are meant: required in an index with tenants, refused in any other. */
@@ -81,10 +101,18 @@ export type AddResult = {
 };
 
 type RankOptions = TenantOption & {
-  /** How many hits to return. Default: 10. */
+  /** How many hits to return. Default: as the pipeline says, else 10. */
   topK?: number;
-  /** Let the cross-encoder reorder the best candidates: `true` for the best max(topK, 20). */
+  /**
+   * Let the cross-encoder reorder the best candidates: `true` for the best max(topK, 20). Short for the
+   * pipeline of late interaction and the engine's cross-encoder.
+   */
   crossEncoder?: boolean | { keep: number };
+  /**
+   * What the ranking goes through, made by `cascade`. A stage that fails is left out, and `degraded`
+   * says so. Without one an error of late interaction is thrown.
+   */
+  pipeline?: Pipeline;
   /** Add to every hit which document token answered each query token. Needs text on both sides. */
   explain?: boolean;
   /**
@@ -115,6 +143,7 @@ export type EngineBuildSearchOptions = Omit<BuildSearchOptions, 'queries' | 'que
 export type Query = string | Float32Array;
 
 const MAX_CANDIDATES = 100_000;
+const TOP_K = 10;
 const CROSS_ENCODER_SLICE = 20;
 
 /** A checked query with what is to be done with it. */
@@ -122,8 +151,9 @@ export type RankRequest = {
   text: string | null;
   vectors: Float32Array | null;
   topK: number;
-  /** How many of the best the cross-encoder reads; 0: none. */
-  slice: number;
+  pipeline: Pipeline;
+  /** Whether the caller has composed none, and errors of late interaction are thrown. */
+  plain: boolean;
   explain: boolean;
   tenant: string | undefined;
   filter: Filter | undefined;
@@ -131,17 +161,24 @@ export type RankRequest = {
   deadlineMs: number | undefined;
 };
 
-/** A candidate with its late-interaction score; `order` is its place in the list it came in. */
+/** A checked candidate; they are in the order of the first stage. */
 export type Ranked = {
   id: string;
-  order: number;
   text: string | null;
   stored: boolean;
   vectors: Float32Array | null;
-  score: number;
+  first: FirstStageScore | null;
 };
 
-const RANK_OPTIONS = ['topK', 'crossEncoder', 'explain', 'tenant', 'filter', 'signal'] as const;
+const RANK_OPTIONS = [
+  'topK',
+  'crossEncoder',
+  'pipeline',
+  'explain',
+  'tenant',
+  'filter',
+  'signal',
+] as const;
 
 /** What is asked, and how it is to be searched for. */
 export function checkSearch(
@@ -161,7 +198,14 @@ export function checkSearch(
     ...(method === undefined ? {} : { method }),
   };
   checkSearchOptions(how);
-  return { request: checkRank(query, rank, dim), how };
+  const request = checkRank(query, rank, dim);
+  if (request.pipeline.stages[0]?.kind !== 'late-interaction') {
+    throw new MaxSimError(
+      'INVALID_ARGUMENT',
+      'The pipeline of a search must begin with late interaction, which is what searches.',
+    );
+  }
+  return { request, how };
 }
 
 export function checkRerank(
@@ -177,26 +221,47 @@ export function checkRerank(
 }
 
 function checkRank(query: Query, options: RerankOptions, dim: number): RankRequest {
-  const { topK = 10, crossEncoder = false, explain = false, signal, deadlineMs } = options;
+  const { crossEncoder, explain = false, signal } = options;
   const { tenant, filter } = options;
-  checkInteger('topK', topK, 1, MAX_CANDIDATES);
+  if (options.topK !== undefined) checkInteger('topK', options.topK, 1, MAX_CANDIDATES);
   if (typeof explain !== 'boolean') throw invalid('explain', 'true or false', explain);
   if (signal !== undefined && !(signal instanceof AbortSignal))
     throw invalid('signal', 'an AbortSignal', signal);
-  if (deadlineMs !== undefined) checkPositive('deadlineMs', deadlineMs);
-  const slice = checkSlice(crossEncoder, topK);
-  const rest = { topK, slice, explain, tenant, filter, signal, deadlineMs };
+  if (options.deadlineMs !== undefined) checkPositive('deadlineMs', options.deadlineMs);
+  const plain = options.pipeline === undefined;
+  if (!plain && crossEncoder !== undefined) {
+    throw new MaxSimError(
+      'INVALID_ARGUMENT',
+      'crossEncoder and pipeline exclude each other: the pipeline says which cross-encoder reads what.',
+    );
+  }
+  const pipeline = plain
+    ? plainPipeline(checkSlice(crossEncoder ?? false, options.topK ?? TOP_K))
+    : checkPipeline('pipeline', options.pipeline);
+  if (options.deadlineMs !== undefined) checkDeadline(pipeline, 'deadlineMs', options.deadlineMs);
+  const topK = options.topK ?? pipeline.topK ?? TOP_K;
+  const deadlineMs = options.deadlineMs ?? pipeline.deadlineMs ?? undefined;
+  const rest = { topK, pipeline, plain, explain, tenant, filter, signal, deadlineMs };
   if (typeof query === 'string') {
     return { text: checkText('query', query), vectors: null, ...rest };
   }
-  if (slice > 0 || explain) {
+  if (explain || pipeline.stages.some(({ kind }) => kind !== 'late-interaction')) {
     throw new MaxSimError(
       'INVALID_ARGUMENT',
-      'crossEncoder and explain need the query as text, but token vectors were given.',
+      'Cross-encoders, other rerankers and explain need the query as text, but token vectors were given.',
     );
   }
   const vectors = checkVectors('query', query, dim, LIMITS.maxQueryTokens);
   return { text: null, vectors, ...rest };
+}
+
+const PLAIN_CROSS_ENCODER = crossEncoderStage();
+const LATE_ONLY = cascade([lateInteraction()]);
+
+/** Late interaction, and the cross-encoder on so many of the best; 0: none. */
+function plainPipeline(slice: number): Pipeline {
+  if (slice === 0) return LATE_ONLY;
+  return cascade([lateInteraction({ keep: slice }), PLAIN_CROSS_ENCODER]);
 }
 
 export function checkTexts(queries: readonly string[]): { text: string; id: null }[] {
@@ -237,7 +302,10 @@ export function checkDocuments(documents: readonly DocumentInput[], dim: number)
   });
 }
 
-/** `filtered`: only what is stored has fields, so all must be ids. */
+/**
+ * In the order of the first stage: of the scores they came with, or as they came. `filtered`: only what
+ * is stored has fields, so all must be ids.
+ */
 export function checkCandidates(
   candidates: readonly Candidate[],
   dim: number,
@@ -247,26 +315,61 @@ export function checkCandidates(
   if (list.length > MAX_CANDIDATES) {
     throw invalid('candidates', `an array of at most ${MAX_CANDIDATES} candidates`, candidates);
   }
-  return list.map((value, order) => {
-    const name = `candidates[${order}]`;
-    if (typeof value === 'string') {
-      return { id: checkId(name, value), order, text: null, stored: true, vectors: null, score: 0 };
-    }
-    const { id, text, vectors } = checkOptions<{
-      id: string;
-      text?: string;
-      vectors?: Float32Array;
-    }>(name, value as never, ['id', 'text', 'vectors']);
-    checkId(`${name}.id`, id);
-    if (filtered) {
-      throw new MaxSimError(
-        'INVALID_ARGUMENT',
-        `A filter needs candidates that are stored, but ${name} brings its own text or vectors.`,
-      );
-    }
-    if (vectors !== undefined)
-      checkVectors(`${name}.vectors`, vectors, dim, LIMITS.maxDocumentTokens);
-    else checkText(`${name}.text`, text);
-    return { id, order, text: text ?? null, stored: false, vectors: vectors ?? null, score: 0 };
-  });
+  return inFirstOrder(list.map((value, i) => checkCandidate(value, i, dim, filtered)));
+}
+
+function checkCandidate(value: unknown, i: number, dim: number, filtered: boolean): Ranked {
+  const name = `candidates[${i}]`;
+  if (typeof value === 'string') {
+    return { id: checkId(name, value), text: null, stored: true, vectors: null, first: null };
+  }
+  const { id, text, vectors, score } = checkOptions<{
+    id: string;
+    text?: string;
+    vectors?: Float32Array;
+    score?: FirstStageScore;
+  }>(name, value as never, ['id', 'text', 'vectors', 'score']);
+  checkId(`${name}.id`, id);
+  const first = score === undefined ? null : checkScore(`${name}.score`, score);
+  if (first !== null && text === undefined && vectors === undefined)
+    return { id, text: null, stored: true, vectors: null, first };
+  if (filtered) {
+    throw new MaxSimError(
+      'INVALID_ARGUMENT',
+      `A filter needs candidates that are stored, but ${name} brings its own text or vectors.`,
+    );
+  }
+  if (vectors !== undefined)
+    checkVectors(`${name}.vectors`, vectors, dim, LIMITS.maxDocumentTokens);
+  else checkText(`${name}.text`, text);
+  return { id, text: text ?? null, stored: false, vectors: vectors ?? null, first };
+}
+
+/** A number alone might be a distance: the best would come last, and nobody would notice. */
+function checkScore(name: string, score: FirstStageScore): FirstStageScore {
+  if (typeof score !== 'object')
+    throw invalid(name, "{ value, kind: 'distance' or 'similarity' }", score);
+  const { value, kind } = checkOptions<FirstStageScore>(name, score, ['value', 'kind']);
+  if (typeof value !== 'number' || !Number.isFinite(value))
+    throw invalid(`${name}.value`, 'a finite number', value);
+  checkOneOf(`${name}.kind`, kind, ['distance', 'similarity']);
+  return { value, kind };
+}
+
+function inFirstOrder(list: Ranked[]): Ranked[] {
+  const kind = list[0]?.first?.kind;
+  const other = list.findIndex(({ first }) => first?.kind !== kind);
+  if (other >= 0) {
+    const said = (i: number): string => {
+      const first = list[i]?.first;
+      return first ? `a ${first.kind}` : 'no score';
+    };
+    throw new MaxSimError(
+      'INVALID_ARGUMENT',
+      `Candidates must all have scores of one kind, or none, but candidates[0] has ${said(0)} and candidates[${other}] ${said(other)}.`,
+    );
+  }
+  if (kind === undefined) return list;
+  const sign = kind === 'distance' ? 1 : -1;
+  return list.sort((a, b) => sign * ((a.first?.value ?? 0) - (b.first?.value ?? 0)));
 }

@@ -68,17 +68,33 @@ export type StoredDocument = {
   contentHash: string | null;
 };
 
-/** What may be reranked: a stored document by id, a text, or token vectors. */
+/** What a first stage says of a candidate: a distance is the better the smaller, a similarity the greater. */
+export type FirstStageScore = { value: number; kind: 'distance' | 'similarity' };
+
+/**
+ * What may be reranked: a stored document by id, a text, or token vectors. With scores, which all must
+ * have or none, of one kind, candidates are put in their order; without, they come best first.
+ */
 export type Candidate =
   | string
-  | { id: string; text: string }
-  | { id: string; vectors: Float32Array };
+  | { id: string; score: FirstStageScore }
+  | { id: string; text: string; score?: FirstStageScore }
+  | { id: string; vectors: Float32Array; score?: FirstStageScore };
 
-/** Which step of the engine put a hit where it is; 'first-stage' is the order of the candidates. */
-export type Stage = 'first-stage' | 'late-interaction' | 'cross-encoder';
+/**
+ * Which step put a hit where it is: 'first-stage' (the order of the candidates), 'late-interaction',
+ * 'cross-encoder', or the name of another reranker.
+ */
+export type Stage = 'first-stage' | 'late-interaction' | 'cross-encoder' | (string & {});
 
 /** One part of a stage's evidence: the raw score and the position it gave, from 1. */
-export type StageScore = { stage: Stage; score: number; rank: number };
+export type StageScore = {
+  stage: Stage;
+  score: number;
+  rank: number;
+  /** Only of a first stage that gives distances: the smaller the better. */
+  kind?: 'distance';
+};
 
 /** One query token, the document token that answered it best, and what that added to the score. */
 export type TokenMatch = {
@@ -96,10 +112,15 @@ export type Hit = {
   id: string;
   /**
    * The score of `stage`: MaxSim (sum over query tokens), or the cross-encoder's raw logit. Scores of
-   * different stages do not compare. Null in the order of the candidates, which have no score here.
+   * different stages do not compare. Null in the order of the candidates; what they came with is in
+   * `scores`.
    */
   score: number | null;
   stage: Stage;
+  /** That it is relevant, where the pipeline has a calibrator for `stage`. */
+  probability?: number;
+  /** Why, where the stage says so. */
+  reason?: string;
   /** Every score this hit was given, in the order of the stages. */
   scores: StageScore[];
   text: string | null;
@@ -116,8 +137,31 @@ export type Timings = {
   totalMs: number;
 };
 
-/** Which stage is missing from a result, and why. */
-export type Degradation = { stage: Stage; cause: 'deadline'; message: string };
+/**
+ * Which stage is missing from a result, in part or whole, and why: it had no time; it failed; it was not
+ * asked, since it fails too often or has too much to do.
+ */
+export type Degradation = {
+  stage: Stage;
+  cause: 'deadline' | 'error' | 'unavailable';
+  message: string;
+};
+
+/** How one stage of a call went. */
+export type StageReport = {
+  stage: Stage;
+  /** Candidates that it was to read, and those that it scored. */
+  candidates: number;
+  scored: number;
+  /** When it began, in milliseconds since the call did, and how long it took. */
+  startMs: number;
+  ms: number;
+  /** partial: it scored the first ones. skipped: the gate was sure without it. */
+  outcome: 'ran' | 'partial' | 'skipped' | 'failed';
+  cause: Degradation['cause'] | null;
+  /** What it said when it failed. */
+  message?: string;
+};
 
 export type RerankResult = {
   /** Best first; ties keep the order of the candidates. */
@@ -126,8 +170,17 @@ export type RerankResult = {
   unknownIds: string[];
   /** Candidate ids that the filter keeps out of `hits`. */
   excludedIds: string[];
-  /** Null when every stage that was asked for ran. */
+  /** Null when every stage that was asked for ran, or was skipped by the gate. */
   degraded: Degradation | null;
+  /**
+   * 'nothing-relevant', with no hits: the best candidate is below the floor of the stage that scored it.
+   * Null where that stage has no floor, or did not get to all that might be above.
+   */
+  verdict: 'relevant' | 'nothing-relevant' | null;
+  /** What the gate said: the probability that the stages after late interaction gain nothing. */
+  gate: { skipped: boolean; score: number } | null;
+  /** How each stage went, in order. */
+  stages: StageReport[];
   timings: Timings;
 };
 
@@ -208,6 +261,38 @@ export interface Encoder {
   explainTokens?(text: string, kind: 'query' | 'document'): Promise<TextToken[]>;
   close?(): Promise<void>;
 }
+
+/** What a reranker says of the documents it was given. */
+export type Judgement = {
+  /** One score a document, in the order given; NaN for those it did not get to. Higher is better. */
+  scores: Float32Array;
+  /** Why, one text a document, from rerankers that can say. */
+  explanations?: readonly (string | null)[];
+};
+
+/**
+ * Reads a query beside each of some documents and scores them: a cross-encoder, a service, a chat model.
+ * Only the order of its scores within one query means anything.
+ */
+export interface Reranker {
+  /** The name of its stage in results. */
+  readonly name: string;
+  /** Two rerankers with equal fingerprints give the same scores: model, form, longest input. */
+  readonly fingerprint: string;
+  /** Deadlines below this are refused before anything is asked; absent: none are. */
+  readonly leastBudgetMs?: number;
+  /**
+   * Documents come best first, as the stage before ordered them: one that runs out of time scores the
+   * first ones. Rejects with ABORTED when the signal fires, and otherwise with a MaxSimError.
+   */
+  judge(query: string, documents: readonly string[], options?: JudgeOptions): Promise<Judgement>;
+}
+
+export type JudgeOptions = {
+  signal?: AbortSignal | undefined;
+  /** Milliseconds from now after which nobody waits for more scores. */
+  budgetMs?: number | undefined;
+};
 
 export type EncodeOptions = {
   signal?: AbortSignal | undefined;

@@ -15,7 +15,6 @@ import { type PairsJob, scorePairs } from './rerank/score-pairs.js';
 import { Gate } from './runtime/gate.js';
 import type { StopFlag } from './runtime/native-encoder.js';
 import { NativeSession } from './runtime/native-session.js';
-import { OnnxSession } from './runtime/onnx-session.js';
 import type {
   LoadedModel,
   PoolData,
@@ -71,6 +70,7 @@ async function load(graph: GraphSpec, directory: string): Promise<Session> {
   } else {
     loaded.push({ file, runtime: 'onnx', why: null, surprising: false });
   }
+  const { OnnxSession } = await import('./runtime/onnx-session.js');
   return await OnnxSession.open(graph);
 }
 

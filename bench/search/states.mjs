@@ -47,6 +47,7 @@ export async function tokenStates({ model, name, documents, queries, say = () =>
       output: null,
       head: [],
       width: null,
+      sha256: null,
       optimisation: 'all',
       threads: 1,
     });

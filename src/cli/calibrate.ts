@@ -1,10 +1,14 @@
-/** `maxsim calibrate`: choices measured on one's own index. `codec`: how tokens are best stored. */
+/**
+ * `maxsim calibrate`: choices measured on one's own index. `codec`: how tokens are best stored; those of
+ * a rerank pipeline are in calibrate-pipeline.ts.
+ */
 import type { Command } from 'commander';
 import { type CalibrationSample, drawSample } from '../evaluate/calibration-sample.js';
 import { calibrateCodec, DEFAULT_LIMITS } from '../evaluate/codec-calibration.js';
 import { type CollectionQuery, readJudgements, readQueries } from '../evaluate/collection.js';
 import { CODECS, type CodecName, type Encoder, Engine, Index, MaxSimError } from '../maxsim.js';
 import { integer, share, someOf } from './arguments.js';
+import { addPipelineCalibrations } from './calibrate-pipeline.js';
 import { type CodecReport, notesOn, printCodecReport } from './codec-report.js';
 import { Interrupt } from './interrupt.js';
 import { addModelArguments, engineArguments, type ModelArguments } from './model-arguments.js';
@@ -50,6 +54,7 @@ export function addCalibrateCommand(program: Command): void {
     .option('--seed <n>', 'of the sample and the intervals', integer(0, 0xffffffff), 0)
     .option('--json', 'print JSON', false);
   addModelArguments(command).action(runCodec);
+  addPipelineCalibrations(calibrate);
 }
 
 async function runCodec(

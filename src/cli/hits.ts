@@ -1,5 +1,13 @@
 /** Hits on a terminal: the ranking as a table, and the evidence behind each hit. */
-import type { Hit, RerankResult, SearchPlan, SearchResult, TokenMatch } from '../maxsim.js';
+import type {
+  Hit,
+  RerankResult,
+  SearchPlan,
+  SearchResult,
+  StageReport,
+  StageScore,
+  TokenMatch,
+} from '../maxsim.js';
 import {
   formatCount,
   formatMs,
@@ -17,14 +25,18 @@ export function printResult(
   result: SearchResult | RerankResult,
   explainPlan = false,
 ): void {
+  const calibrated = result.hits.some(({ probability }) => probability !== undefined);
   printLine(
     result.hits.length === 0
-      ? 'no hits'
+      ? result.verdict === 'nothing-relevant'
+        ? 'nothing relevant: the best candidate is below the floor'
+        : 'no hits'
       : renderTable(
           [
             { title: 'rank', align: 'right' },
             { title: 'id' },
             { title: 'score', align: 'right' },
+            ...(calibrated ? [{ title: 'p', align: 'right' } as const] : []),
             { title: 'stage' },
             { title: 'text', wrap: true },
           ],
@@ -32,6 +44,7 @@ export function printResult(
             String(i + 1),
             paint.bold(printable(hit.id)),
             hit.score === null ? '' : hit.score.toFixed(3),
+            ...(calibrated ? [hit.probability?.toFixed(2) ?? ''] : []),
             hit.stage,
             hit.text === null ? paint.dim('(vectors only)') : snippet(hit.text),
           ]),
@@ -46,6 +59,11 @@ export function printResult(
       `${formatMs(totalMs)}: encode ${formatMs(encodeMs)} · score ${formatMs(scoreMs)}${crossEncoder}`,
     ),
   );
+  if (result.stages.length > 1) printLine(paint.dim(result.stages.map(stageLine).join(' > ')));
+  if (result.gate !== null) {
+    const what = result.gate.skipped ? 'sure' : 'not sure';
+    printLine(paint.dim(`gate: ${what}, ${result.gate.score.toFixed(3)}`));
+  }
   if ('plan' in result) printPlan(result.plan, explainPlan);
   if ('unknownIds' in result && result.unknownIds.length > 0) {
     warn(`not in the index: ${result.unknownIds.map(printable).join(', ')}`);
@@ -54,6 +72,11 @@ export function printResult(
     warn(`kept out by the filter: ${result.excludedIds.map(printable).join(', ')}`);
   }
   if (result.degraded !== null) warn(result.degraded.message);
+}
+
+function stageLine({ stage, candidates, scored, outcome, ms }: StageReport): string {
+  if (outcome === 'skipped') return `${stage} skipped`;
+  return `${stage} ${formatCount(scored)} of ${formatCount(candidates)} in ${formatMs(ms)}`;
 }
 
 /** How the hits were found: one line, or all that is known. */
@@ -90,6 +113,7 @@ function printPlan(plan: SearchPlan, all: boolean): void {
 }
 
 function printExplanation(query: string, rank: number, hit: Hit): void {
+  if (hit.reason !== undefined) printLine(`${rank}. ${printable(hit.reason)}`);
   if (hit.explanation === undefined) return;
   const { words, markers } = byWord(hit.explanation);
   const rows = words.map(({ match, contribution }) => [
@@ -103,7 +127,9 @@ function printExplanation(query: string, rank: number, hit: Hit): void {
     rows.push([paint.dim(`${markers.count} markers`), '', markers.contribution.toFixed(3)]);
   }
   printLine();
-  printLine(`${rank}. ${paint.bold(printable(hit.id))}`);
+  printLine(
+    `${rank}. ${paint.bold(printable(hit.id))}  ${paint.dim(hit.scores.map(scoreOf).join(' · '))}`,
+  );
   printLine(
     renderTable(
       [
@@ -114,6 +140,10 @@ function printExplanation(query: string, rank: number, hit: Hit): void {
       rows,
     ),
   );
+}
+
+function scoreOf({ stage, score, rank }: StageScore): string {
+  return `${stage} ${score.toFixed(3)}, rank ${rank}`;
 }
 
 /** Tokens with a place in the query, and the sum of those without: [CLS], the query marker, [MASK]s. */

@@ -11,10 +11,13 @@ import { addCalibrateCommand } from './calibrate.js';
 import { addCompactCommand } from './compact.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
+import { addExplainCommand } from './explain.js';
 import { addExportCommand } from './export.js';
 import { addImportCommand } from './import.js';
 import { addIndexCommand } from './index-command.js';
 import { addInspectCommand } from './inspect.js';
+import { addLoadCommand } from './load.js';
+import { addMcpCommand } from './mcp.js';
 import { addModelsCommand } from './models.js';
 import { paintError } from './output.js';
 import { addRecodeCommand } from './recode.js';
@@ -41,6 +44,7 @@ function createProgram(): Command {
   addIndexCommand(program);
   addSearchCommand(program);
   addRerankCommand(program);
+  addExplainCommand(program);
   addServeCommand(program);
   addRecodeCommand(program);
   addInspectCommand(program);
@@ -54,6 +58,8 @@ function createProgram(): Command {
   addDoctorCommand(program);
   addDemoCommand(program);
   addModelsCommand(program);
+  addMcpCommand(program);
+  addLoadCommand(program);
   return program;
 }
 

@@ -110,7 +110,8 @@ function tokenTable({ tokens }: ModelCheck): string {
 function formTable({ forms }: ModelCheck): string {
   const rows: string[][] = [];
   for (const form of forms) {
-    const about = [form.file, form.kind, formatBytes(form.sizeBytes)];
+    const kind = form.runtime === 'native' ? `${form.kind}, native` : form.kind;
+    const about = [form.file, kind, formatBytes(form.sizeBytes)];
     const verdict = form.keepsParity ? paint.green('yes') : paint.red('no');
     if (form.comparisons === null || form.comparisons.length === 0) {
       const nothing =
@@ -171,8 +172,10 @@ function speedTable({ forms, optimisations, threads, chosen }: ModelCheck): stri
   if (forms.length > 1) {
     for (const { file, speed } of forms) add(file, speed, file === chosen?.file);
   }
+  const native = forms.find(({ file }) => file === chosen?.file)?.runtime === 'native';
   for (const { optimisation, speed } of optimisations) {
-    add(`optimisation ${optimisation}`, speed, optimisation === chosen?.optimisation);
+    const what = native ? 'native encoder' : `optimisation ${optimisation}`;
+    add(what, speed, optimisation === chosen?.optimisation);
   }
   for (const { workers, intraThreads, speed } of threads) {
     add(threadText(workers, intraThreads), speed, intraThreads === chosen?.intraThreads);
@@ -208,5 +211,9 @@ export function verdictOf(check: ModelCheck): string {
   const { file, optimisation, workers, intraThreads } = chosen;
   const speed = threads.find((row) => row.intraThreads === intraThreads)?.speed;
   const kept = recorded ? `recorded in ${choiceFile()}` : 'not recorded';
-  return `${parity}; ${file} with optimisation ${optimisation} on ${threadText(workers, intraThreads)} is the fastest that keeps parity (${SHORT_TOKENS} tokens in ${formatMs(speed?.shortMedianMs ?? Number.NaN)}, ${speed?.longPerSecond.toFixed(1)} texts of ${LONG_TOKENS} tokens a second), ${kept}.`;
+  const how =
+    check.forms.find((form) => form.file === file)?.runtime === 'native'
+      ? 'in the native encoder'
+      : `with optimisation ${optimisation}`;
+  return `${parity}; ${file} ${how} on ${threadText(workers, intraThreads)} is the fastest that keeps parity (${SHORT_TOKENS} tokens in ${formatMs(speed?.shortMedianMs ?? Number.NaN)}, ${speed?.longPerSecond.toFixed(1)} texts of ${LONG_TOKENS} tokens a second), ${kept}.`;
 }

@@ -26,6 +26,9 @@ type Summary = {
   withoutCandidates: number;
   hits: number;
   degraded: number;
+  /** Queries whose best candidate is below the floor, and that the gate answered alone. */
+  nothingRelevant: number;
+  skipped: number;
   /** Candidates that the index does not hold. */
   unknownIds: number;
   queriesPerSecond: number;
@@ -65,16 +68,21 @@ async function writeRun(
   const progress = new Progress({ unit: 'queries', json: set.json });
   progress.setTotal(queries.length);
   const times: number[] = [];
-  const counts = { withoutCandidates: 0, hits: 0, degraded: 0, unknownIds: 0 };
+  const counts = {
+    ...{ withoutCandidates: 0, hits: 0, degraded: 0, nothingRelevant: 0 },
+    ...{ skipped: 0, unknownIds: 0 },
+  };
   const started = performance.now();
   try {
     const results = inOrder(queries, inFlight, (query) => rankNamed(set, query, signal));
     let done = 0;
     for await (const [query, result] of results) {
       done += 1;
-      if (result === null || result.hits.length === 0) counts.withoutCandidates += 1;
+      if (result?.verdict === 'nothing-relevant') counts.nothingRelevant += 1;
+      else if (result === null || result.hits.length === 0) counts.withoutCandidates += 1;
       if (result !== null) {
-        const { hits, degraded, timings } = result;
+        const { hits, degraded, gate, timings } = result;
+        if (gate?.skipped) counts.skipped += 1;
         times.push(timings.totalMs);
         counts.hits += hits.length;
         if (degraded !== null) counts.degraded += 1;
@@ -167,6 +175,12 @@ function print(summary: Summary, json: boolean): void {
         'time',
         `p50 ${formatMs(summary.p50Ms)}, p99 ${formatMs(summary.p99Ms)} a query, ${summary.inFlight} in flight`,
       ],
+      ...(summary.nothingRelevant > 0
+        ? [['nothing relevant', `${formatCount(summary.nothingRelevant)} queries`] as const]
+        : []),
+      ...(summary.skipped > 0
+        ? [['gate', `${formatCount(summary.skipped)} queries skipped the stages after it`] as const]
+        : []),
     ]),
   );
   if (summary.withoutCandidates > 0) {
@@ -176,6 +190,6 @@ function print(summary: Summary, json: boolean): void {
     warn(`${formatCount(summary.unknownIds)} candidates are not in the index`);
   }
   if (summary.degraded > 0) {
-    warn(`${formatCount(summary.degraded)} queries missed the deadline in some stage`);
+    warn(`${formatCount(summary.degraded)} queries are without a stage that failed or had no time`);
   }
 }

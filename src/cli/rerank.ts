@@ -9,10 +9,11 @@ import { runQuerySet } from './query-set.js';
 import {
   addRankOptions,
   checkQueryOptions,
-  crossEncoderOption,
   engineOptions,
   type RankCommandOptions,
   scopeOptions,
+  stageOptions,
+  topKOption,
 } from './search.js';
 
 type RerankCommandOptions = RankCommandOptions & {
@@ -58,15 +59,15 @@ async function runRerank(
   checkCandidateOptions(command, options);
   const { ids, candidates, candidatesRun, deadlineMs, queries, run, json, explain } = options;
   const rankOptions = {
-    crossEncoder: crossEncoderOption(options),
+    ...(await stageOptions(options)),
     ...scopeOptions(options),
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
   };
   if (query !== undefined) {
     const list: Candidate[] = ids ?? (await readCandidates(candidates as string));
     await using engine = await Engine.open(directory, engineOptions(options));
-    const topK = options.topK ?? TOP_K;
-    const result = await engine.rerank(query, list, { ...rankOptions, topK, explain });
+    const topK = topKOption(options, TOP_K);
+    const result = await engine.rerank(query, list, { ...rankOptions, ...topK, explain });
     if (json) printJson({ query, ...result });
     else printResult(query, result);
   } else if (queries !== undefined && run !== undefined && candidatesRun !== undefined) {
@@ -81,7 +82,7 @@ async function runRerank(
         if (list === undefined) return null;
         return await engine.rerank(text, list, {
           ...rankOptions,
-          topK: options.topK ?? list.length,
+          ...topKOption(options, list.length),
           signal,
         });
       },

@@ -1,24 +1,33 @@
 /** `maxsim search`: the best documents of a whole index, for one query or a set of them. */
 import { type Command, Option } from 'commander';
-import { Engine, type EngineOptions, type Filter, type SearchMethod } from '../maxsim.js';
+import {
+  Engine,
+  type EngineOptions,
+  type Filter,
+  type SearchMethod,
+  type SearchOptions,
+} from '../maxsim.js';
 import { filterJson, integer, recall } from './arguments.js';
 import { printResult } from './hits.js';
 import { addModelArguments, engineArguments, type ModelArguments } from './model-arguments.js';
 import { printJson } from './output.js';
+import { addPipelineOption, type PipelineArgument, readPipeline } from './pipeline-argument.js';
 import { runQuerySet } from './query-set.js';
 
 /** What `search` and `rerank` have in common. */
-export type RankCommandOptions = ModelArguments & {
-  topK?: number;
-  crossEncoder: boolean;
-  keep: number;
-  explain: boolean;
-  queries?: string;
-  run?: string;
-  filter?: Filter;
-  tenant?: string;
-  json: boolean;
-};
+export type RankCommandOptions = ModelArguments &
+  PipelineArgument & {
+    corpus?: string;
+    topK?: number;
+    crossEncoder: boolean;
+    keep: number;
+    explain: boolean;
+    queries?: string;
+    run?: string;
+    filter?: Filter;
+    tenant?: string;
+    json: boolean;
+  };
 
 export type SearchCommandOptions = RankCommandOptions & {
   recall?: number;
@@ -60,7 +69,9 @@ export function addRankOptions(command: Command, topK: string): Command {
     .option('--tenant <name>', 'whose documents, in an index with tenants')
     .option('--queries <file>', 'a set of queries, {_id|id, text} a line; needs --run')
     .option('--run <file>', 'where to write the TREC run of --queries')
+    .option('--corpus <name>', 'what gates, floors and calibrators know the index by')
     .option('--json', 'print JSON', false);
+  addPipelineOption(command, ['crossEncoder']);
   return addModelArguments(command);
 }
 
@@ -80,7 +91,9 @@ export function checkQueryOptions(
 }
 
 export function engineOptions(options: RankCommandOptions): EngineOptions {
-  return { mode: 'read', ...engineArguments(options) };
+  const { corpus } = options;
+  const named = corpus === undefined ? {} : { corpus };
+  return { mode: 'read', ...engineArguments(options), ...named };
 }
 
 /** What limits the documents that are looked at. */
@@ -100,8 +113,23 @@ function methodOptions({ recall, depth, exact, method }: SearchCommandOptions) {
   };
 }
 
-export function crossEncoderOption({ crossEncoder, keep }: RankCommandOptions) {
-  return crossEncoder ? { keep } : false;
+/** What the ranking goes through. */
+export async function stageOptions(
+  options: RankCommandOptions,
+): Promise<Pick<SearchOptions, 'pipeline' | 'crossEncoder'>> {
+  const pipeline = await readPipeline(options);
+  if (pipeline !== undefined) return { pipeline };
+  return { crossEncoder: options.crossEncoder ? { keep: options.keep } : false };
+}
+
+/** How many hits are asked for, where neither the command line nor its pipeline says. */
+export function topKOption(
+  { topK, pipeline, run }: RankCommandOptions,
+  otherwise: number,
+): { topK?: number } {
+  if (topK !== undefined) return { topK };
+  // A run of a whole set is deep, whatever a service would answer.
+  return pipeline !== undefined && run === undefined ? {} : { topK: otherwise };
 }
 
 async function runSearch(
@@ -112,12 +140,12 @@ async function runSearch(
 ): Promise<void> {
   checkQueryOptions(command, query, options);
   const { queries, run, json, explain } = options;
+  const stages = await stageOptions(options);
   await using engine = await Engine.open(directory, engineOptions(options));
-  const crossEncoder = crossEncoderOption(options);
   if (query !== undefined) {
     const result = await engine.search(query, {
-      topK: options.topK ?? TOP_K,
-      crossEncoder,
+      ...topKOption(options, TOP_K),
+      ...stages,
       explain,
       ...scopeOptions(options),
       ...methodOptions(options),
@@ -131,8 +159,8 @@ async function runSearch(
       json,
       rank: ({ text }, signal) =>
         engine.search(text, {
-          topK: options.topK ?? RUN_TOP_K,
-          crossEncoder,
+          ...topKOption(options, RUN_TOP_K),
+          ...stages,
           signal,
           ...scopeOptions(options),
           ...methodOptions(options),

@@ -31,6 +31,7 @@ export async function compareWithGraph(
 ): Promise<ConversionError> {
   const spec: GraphSpec = {
     file: graph,
+    sha256: null,
     output,
     head: [],
     width: null,

@@ -15,7 +15,7 @@ import { NativeSession } from '../runtime/native-session.js';
 import { describeGraph } from '../runtime/onnx-file.js';
 import type { GraphSpec } from '../runtime/session.js';
 import { readJson } from '../runtime/tokenizer.js';
-import { type Conversion, convertModel } from './convert.js';
+import type { Conversion } from './convert.js';
 import { sampleSequences } from './samples.js';
 
 /** Kernels that are faster than onnxruntime's, as measured: those that multiply bytes four at a time. */
@@ -50,17 +50,20 @@ export async function openNative(
     );
   }
   try {
-    const kind = formKind(await describeGraph(graph.file));
-    if (!always && FLOAT_FORMS.includes(kind)) {
-      return byRule(`its weights are ${kind}, and the native encoder would round them to int8`);
+    const place = await placeOf(graph, directory);
+    if (!always && !existsSync(place.exact)) {
+      const kind = formKind(await describeGraph(graph.file));
+      if (FLOAT_FORMS.includes(kind)) {
+        return byRule(`its weights are ${kind}, and the native encoder would round them to int8`);
+      }
     }
-    const file = await nativeFile(graph, directory, always);
+    const file = await nativeFile(place, graph, directory, always);
     try {
       return await NativeSession.open(file, graph);
     } catch (error) {
       if (!(error instanceof MaxSimError) || !DAMAGED.includes(error.code)) throw error;
       await rm(file, { force: true }); // it is derived: make it again
-      return await NativeSession.open(await nativeFile(graph, directory, always), graph);
+      return await NativeSession.open(await nativeFile(place, graph, directory, always), graph);
     }
   } catch (error) {
     if (!(error instanceof MaxSimError)) throw error;
@@ -76,8 +79,12 @@ function byRule(why: string): Refusal {
  * Path of the converted graph; made where it is not there. Throws INVALID_MODEL for a graph that cannot be
  * converted, and IO_ERROR.
  */
-async function nativeFile(graph: GraphSpec, directory: string, always: boolean): Promise<string> {
-  const place = await placeOf(graph, directory);
+async function nativeFile(
+  place: Place,
+  graph: GraphSpec,
+  directory: string,
+  always: boolean,
+): Promise<string> {
   const refused = `${place.exact}${always ? '' : '.exact'}.refused`;
   const found = async (): Promise<string | null> => {
     if (existsSync(place.exact)) return place.exact;
@@ -133,7 +140,7 @@ type Place = {
 
 async function placeOf(graph: GraphSpec, directory: string): Promise<Place> {
   const shape = await readShape(directory);
-  const sha256 = await graphSha256(directory, relative(directory, graph.file));
+  const sha256 = graph.sha256 ?? (await graphSha256(directory, relative(directory, graph.file)));
   const record = { sha256, output: graph.output, ...shape, converter: CONVERTER };
   const key = createHash('sha256').update(JSON.stringify(record)).digest('hex').slice(0, 32);
   const folder = join(cacheFolder(), 'encoders');
@@ -150,6 +157,8 @@ async function convertTo(
   const aside = `${exact}.${randomUUID()}`;
   const { heads, epsilon } = record;
   try {
+    // With onnxruntime, which nothing else needs where the file is there already.
+    const { convertModel } = await import('./convert.js');
     const conversion = await convertModel({
       graph,
       output,

@@ -9,12 +9,13 @@ import { catalogEntry, locateModel, sha256 } from '../runtime/catalog.js';
 import { type Choice, readChoice } from '../runtime/choice.js';
 import { DEFAULT_GRAPHS } from '../runtime/graph-forms.js';
 import type { DenseSpec } from '../runtime/head-graph.js';
+import { Config } from '../runtime/model-files.js';
 import { describeGraph, type GraphDescription } from '../runtime/onnx-file.js';
 import { positionsOf } from '../runtime/positions.js';
 import { probeWidth } from '../runtime/probe.js';
 import type { GraphSpec } from '../runtime/session.js';
 import { TextTokenizer } from '../runtime/tokenizer.js';
-import { BLANK, Config, type Settings } from './layouts/layout.js';
+import { BLANK, type Settings } from './layouts/layout.js';
 import { readOnnxConfig } from './layouts/onnx-config.js';
 import { readPylate } from './layouts/pylate.js';
 import { readSentenceTransformers } from './layouts/sentence-transformers.js';
@@ -151,6 +152,7 @@ export async function loadRecipe(model: string | ModelOptions): Promise<LoadedRe
     fingerprint: fingerprintOf(recipe),
     graph: {
       file: path,
+      sha256: recipe.modelSha256,
       output: output.name,
       head: projection,
       width,

@@ -5,10 +5,10 @@
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { type CodecName, Index, MaxSimError, prepareQuery, type QueryVectors } from '../maxsim.js';
+import { kendallTauB, topOverlap } from '../rank-agreement.js';
 import { type Interval, meanInterval, meanOf } from './bootstrap.js';
 import type { Judgements } from './collection.js';
 import { ndcg } from './measures.js';
-import { kendallTauB, topOverlap } from './rank-agreement.js';
 
 /** Flat token vectors under an id: a document's or a query's. */
 export type IdentifiedVectors = { id: string; vectors: Float32Array };

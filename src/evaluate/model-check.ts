@@ -39,6 +39,8 @@ export type FormReport = GraphForm & {
   comparisons: FormComparison[] | null;
   keepsParity: boolean;
   failures: string[];
+  /** What ran it; null for a form that was not run. */
+  runtime: 'native' | 'onnx' | null;
   /** On one thread; null where parity is not kept. */
   speed: GraphSpeed | null;
 };
@@ -162,13 +164,14 @@ class Check {
         comparisons: null,
         keepsParity: false,
         failures: [],
+        runtime: null,
         speed: null,
       };
       reports.push(report);
       try {
         const graph = await graphOf(this.model, form.file);
         this.graphs.set(form.file, graph);
-        report.comparisons = form.file === reference ? [] : await this.compare(graph, form);
+        report.comparisons = form.file === reference ? [] : await this.compare(graph, form, report);
         report.failures = report.comparisons.flatMap(({ failures }) => failures);
         report.keepsParity = report.failures.length === 0;
       } catch (error) {
@@ -190,9 +193,15 @@ class Check {
     return { file: form.file, optimisation, intraThreads, workers };
   }
 
-  private async compare(graph: GraphSpec, form: GraphForm): Promise<FormComparison[]> {
+  private async compare(
+    graph: GraphSpec,
+    { kind }: GraphForm,
+    report?: FormReport,
+  ): Promise<FormComparison[]> {
     await using runner = new ModelRunner(1, this.options.signal);
-    return await this.trial.compare(runner, graph, form.kind);
+    const comparisons = await this.trial.compare(runner, graph, kind);
+    if (report !== undefined) report.runtime = runner.runtimeOf(graph);
+    return comparisons;
   }
 
   private async fastestForm(kept: readonly FormReport[]): Promise<FormReport> {
@@ -212,7 +221,11 @@ class Check {
 
   private async fastestOptimisation(form: FormReport, graph: GraphSpec): Promise<Optimisation> {
     await using runner = new ModelRunner(1, this.options.signal);
-    const levels: Optimisation[] = [DEFAULT_OPTIMISATION, 'extended', 'basic'];
+    // They are onnxruntime's.
+    const levels: Optimisation[] =
+      form.runtime === 'native'
+        ? [DEFAULT_OPTIMISATION]
+        : [DEFAULT_OPTIMISATION, 'extended', 'basic'];
     const candidates = levels.map((optimisation) => ({
       runner,
       graph: { ...graph, optimisation },

@@ -93,6 +93,11 @@ export class ModelRunner {
     return this.run('pairs', job, job.texts) as Promise<Float32Array>;
   }
 
+  /** What runs a graph that has been run. */
+  runtimeOf(graph: GraphSpec): 'native' | 'onnx' | null {
+    return this.pool.stats().models.find(({ file }) => file === graph.file)?.runtime ?? null;
+  }
+
   close(): Promise<void> {
     return this.pool.close();
   }

@@ -20,7 +20,7 @@ export type PairsJob = {
 };
 
 export async function* scorePairs(
-  { query, texts, maxLength }: PairsJob,
+  { query, texts, maxLength, graph }: PairsJob,
   tokenizer: TextTokenizer,
   session: Session,
   stop?: StopFlag,
@@ -38,14 +38,19 @@ export async function* scorePairs(
   for (const positions of session.plan(lengths)) {
     const batch = positions.map((position) => pairs[position] as Pair);
     const { data, dims } = await session.run(batch, stop);
-    if (data.length !== batch.length) {
+    // Layers after the graph have made a logit of every token; that of [CLS], the first, is the pair's.
+    const perToken = graph.head.length > 0;
+    const rows = batch.map((pair) => (perToken ? pair.ids.length : 1));
+    if (data.length !== rows.reduce((sum, count) => sum + count, 0)) {
       throw new MaxSimError(
         'INVALID_MODEL',
         `A cross-encoder must give one logit a pair, but gave [${dims.join(', ')}] for ${batch.length} pairs.`,
       );
     }
-    positions.forEach((position, row) => {
-      logits[position] = data[row] as number;
+    let first = 0;
+    positions.forEach((position, i) => {
+      logits[position] = data[first] as number;
+      first += rows[i] as number;
     });
     yield;
   }

@@ -1,5 +1,5 @@
 /**
- * Dense layers as a small ONNX graph, for models whose own graph ends before them. Written in memory and
+ * Dense layers and layer norms as a small ONNX graph, for models whose own graph ends before them. Written in memory and
  * run by onnxruntime like any other: states [batch, tokens, in] -> [batch, tokens, out].
  * Messages and field numbers: onnx/onnx.proto3.
  */
@@ -16,6 +16,16 @@ export type DenseSpec = {
   activation: Activation;
   residual: boolean;
 };
+
+/** (x - mean) / sqrt(variance + 1e-5) * weight + bias, over the features of a token, as torch has it. */
+export type LayerNormSpec = {
+  kind: 'layer-norm';
+  /** A safetensors file with `norm.weight` and `norm.bias`, [features] each. */
+  file: string;
+  features: number;
+};
+
+export type HeadLayer = DenseSpec | LayerNormSpec;
 
 export const ACTIVATIONS = [
   'Identity',
@@ -35,14 +45,16 @@ const IR_VERSION = 9;
 const FLOAT = 1;
 
 /** Throws INVALID_MODEL when a layer's weights are missing or of another shape. */
-export async function headGraph(layers: readonly DenseSpec[]): Promise<Uint8Array> {
+export async function headGraph(layers: readonly HeadLayer[]): Promise<Uint8Array> {
   const nodes: Buffer[] = [];
   const initializers: Buffer[] = [];
   let current = 'states';
   for (const [i, layer] of layers.entries()) {
-    const names = ['linear.weight', 'linear.bias', 'residual.weight'];
+    const names = isNorm(layer)
+      ? ['norm.weight', 'norm.bias']
+      : ['linear.weight', 'linear.bias', 'residual.weight'];
     const weights = await readWeights(layer.file, names);
-    const { inFeatures, outFeatures } = layer;
+    const [inFeatures, outFeatures] = widthsOf(layer);
     const constant = (name: string, shape: readonly number[]): string => {
       const found = weights.get(name);
       if (found === undefined || found.shape.join() !== shape.join()) {
@@ -64,6 +76,11 @@ export async function headGraph(layers: readonly DenseSpec[]): Promise<Uint8Arra
       return output;
     };
     const input = current;
+    if (isNorm(layer)) {
+      const parts = ['norm.weight', 'norm.bias'].map((name) => constant(name, [outFeatures]));
+      current = add('LayerNormalization', [input, ...parts]);
+      continue;
+    }
     current = add('MatMul', [input, constant('linear.weight', [outFeatures, inFeatures])]);
     if (layer.bias) current = add('Add', [current, constant('linear.bias', [outFeatures])]);
     if (layer.activation === 'SiLU') current = add('Mul', [current, add('Sigmoid', [current])]);
@@ -80,14 +97,23 @@ export async function headGraph(layers: readonly DenseSpec[]): Promise<Uint8Arra
     ...nodes.map((bytes) => field(1, bytes)),
     field(2, 'head'),
     ...initializers.map((bytes) => field(5, bytes)),
-    field(11, valueInfo('states', layers[0]?.inFeatures as number)),
-    field(12, valueInfo(current, layers.at(-1)?.outFeatures as number)),
+    field(11, valueInfo('states', widthsOf(layers[0] as HeadLayer)[0])),
+    field(12, valueInfo(current, widthsOf(layers.at(-1) as HeadLayer)[1])),
   ]);
   return Buffer.concat([
     number(1, IR_VERSION),
     field(7, graph),
     field(8, Buffer.concat([field(1, ''), number(2, OPSET)])),
   ]);
+}
+
+function isNorm(layer: HeadLayer): layer is LayerNormSpec {
+  return 'kind' in layer;
+}
+
+/** What goes in and comes out, of a token. */
+export function widthsOf(layer: HeadLayer): [inFeatures: number, outFeatures: number] {
+  return isNorm(layer) ? [layer.features, layer.features] : [layer.inFeatures, layer.outFeatures];
 }
 
 const OPERATORS = {

@@ -4,7 +4,6 @@
  */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { MaxSimError } from '../errors.js';
-import { OnnxSession } from './onnx-session.js';
 
 type Probe = { probe: string; output: string };
 
@@ -22,8 +21,11 @@ export function probeWidth(file: string, output: string): Promise<number> {
 }
 
 async function answer({ probe: file, output }: Probe): Promise<void> {
+  // Only here: onnxruntime is nothing for the thread that asks.
+  const { OnnxSession } = await import('./onnx-session.js');
   const session = await OnnxSession.open({
     file,
+    sha256: null,
     output,
     head: [],
     width: null,

@@ -1,6 +1,6 @@
 /** What runs a model on its thread, onnxruntime (onnx-session.ts) or the native encoder (native-session.ts). */
 import type { TokenSequence } from './batches.js';
-import type { DenseSpec } from './head-graph.js';
+import type { HeadLayer } from './head-graph.js';
 import type { StopFlag } from './native-encoder.js';
 
 export const OPTIMISATIONS = ['disabled', 'basic', 'extended', 'all'] as const;
@@ -17,10 +17,12 @@ export type Runtime = (typeof RUNTIMES)[number];
 export type GraphSpec = {
   /** An ONNX file. */
   file: string;
+  /** Of it and of its weights in other files; null: nobody has looked. */
+  sha256: string | null;
   /** Which of its outputs; null: the first. */
   output: string | null;
   /** Layers after it. */
-  head: readonly DenseSpec[];
+  head: readonly HeadLayer[];
   /** Values of a token vector, after those; null: not token vectors. */
   width: number | null;
   /** How far onnxruntime rewrites the graph before it runs it. */

@@ -193,8 +193,8 @@ export class Service {
         const started = performance.now();
         const answer = await engine.rerank(query, candidates, { ...options, signal });
         const queryTokens = await this.queryTokens(query, answer.hits, signal);
-        const { hits, unknownIds, excludedIds, degraded } = answer;
-        this.note(reply, degraded);
+        const { hits, unknownIds, excludedIds } = answer;
+        const degraded = this.note(reply, answer.degraded);
         return {
           results: results(hits, ids ?? null, queryTokens),
           unknownIds,
@@ -208,11 +208,19 @@ export class Service {
     );
   }
 
-  /** Counts what an answer lacks, and says so in a header, which every format has room for. */
-  note(reply: FastifyReply, degraded: Degradation | null): void {
-    if (degraded === null) return;
-    this.metrics.degraded.inc({ stage: degraded.stage, cause: degraded.cause });
-    reply.header('x-degraded', degraded.stage);
+  /**
+   * Counts what an answer lacks, says so in a header, which every format has room for, and returns what
+   * of it may be said: why a stage failed is for the log, since it may name files of this machine.
+   */
+  note(reply: FastifyReply, degraded: Degradation | null): Degradation | null {
+    if (degraded === null) return null;
+    const { stage, cause } = degraded;
+    this.metrics.degraded.inc({ stage, cause });
+    reply.header('x-degraded', stage);
+    if (cause === 'deadline') return degraded;
+    reply.log.warn(degraded, 'a stage is missing from the answer');
+    const message = `The ${stage} stage failed; the log says why at request ${reply.request.id}.`;
+    return { stage, cause, message };
   }
 
   /** Which judge a request's model means. Throws 404. */

@@ -111,7 +111,7 @@ describe('a ColBERT', () => {
 
   it('takes the place of an onnxruntime session, padding and expansion included', async () => {
     const spec = { file: COLBERT, output: null, head: [], width: 96, threads: 1 };
-    const graph: GraphSpec = { ...spec, optimisation: 'all' };
+    const graph: GraphSpec = { ...spec, sha256: null, optimisation: 'all' };
     const own = await NativeSession.open(join(directory, 'colbert'), graph);
     const other = await OnnxSession.open(graph);
     // A query of 9 tokens and 4 that expand it unattended, beside a longer one.

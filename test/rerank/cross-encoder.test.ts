@@ -72,6 +72,24 @@ it('scores a list in any batch as it scores each document alone', async () => {
   }
 });
 
+it('stops when its budget ends, with the first ones scored as they would be without it', async () => {
+  const query = (pairs[0] as Pair).query;
+  const text = pairs.map((pair) => pair.document).join(' ');
+  const documents = Array.from({ length: 200 }, (_, i) => text.slice(i, i + 600));
+  await crossEncoder.score(query, ['loaded']);
+  const { scores } = await crossEncoder.judge(query, documents, { budgetMs: 400 });
+  const scored = scores.findIndex(Number.isNaN);
+  expect(scored).toBeGreaterThan(0);
+  expect(scores.subarray(scored).every(Number.isNaN)).toBe(true);
+  const again = await crossEncoder.score(query, documents.slice(0, 2));
+  expect(again[0]).toBeCloseTo(scores[0] as number, 2);
+  const whole = await crossEncoder.judge(query, documents.slice(0, 2), { budgetMs: 60_000 });
+  expect([...whole.scores]).toEqual([...again]);
+  await expect(crossEncoder.judge(query, documents, { budgetMs: 1 })).rejects.toMatchObject({
+    code: 'DEADLINE_EXCEEDED',
+  });
+});
+
 it('cuts the longer text first, and both only when each is over half', () => {
   expect(longestFirst(3, 4, 10)).toEqual([3, 4]);
   expect(longestFirst(3, 40, 10)).toEqual([3, 7]);

@@ -231,6 +231,7 @@ it.each([
     output: null,
     head: [],
     width: null,
+    sha256: null,
     optimisation: 'all',
     threads: 1,
   });

@@ -301,7 +301,7 @@ describe('Jina, vLLM and ours', () => {
       stage: 'first-stage',
     });
     const cohere = await ask(`${url}/v2/rerank`, asked, { headers: { 'x-deadline-ms': '20' } });
-    expect(cohere.body.meta.warnings[0]).toContain('deadline of 20 ms');
+    expect(cohere.body.meta.warnings[0]).toContain('did not finish within');
     const { body: metrics } = await get(`${url}/metrics`);
     expect(metrics).toContain('maxsim_degraded_total{stage="late-interaction",cause="deadline"} 2');
   });

@@ -370,6 +370,24 @@ describe('keys', () => {
   });
 });
 
+it('a failure of the server is told by its code and the id of the request, without a path of its own', async () => {
+  const index = `${fixture.root}/without`;
+  const crossEncoder = `${fixture.root}/no-such-model`;
+  await using server = await serve({
+    engine: { index, mode: 'write', threads: 1, warmUp: false, crossEncoder },
+    port: 0,
+  });
+  const { status, body } = await ask(`${server.url}/v1/rerank`, {
+    model: 'cross-encoder',
+    query: QUESTION,
+    documents: TEXTS,
+  });
+  expect(status).toBe(500);
+  expect(body.error).toMatchObject({ code: 'MODEL_NOT_FOUND', type: 'server_error' });
+  expect(body.error.message).toContain(`its log says why at request ${body.error.request_id}`);
+  expect(JSON.stringify(body)).not.toContain(fixture.root);
+});
+
 describe('overload', () => {
   it('is refused with 429 and when to come again; what was let in is answered', async () => {
     const { engine } = fixture;

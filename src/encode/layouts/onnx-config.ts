@@ -2,7 +2,8 @@
  * Graphs exported for next-plaid (lightonai/next-plaid): `onnx_config.json` beside a graph that has the
  * Dense layers and the L2 norm inside. Defaults are those of its reader.
  */
-import { BLANK, Config, type Settings } from './layout.js';
+import { Config } from '../../runtime/model-files.js';
+import { BLANK, type Settings } from './layout.js';
 
 export async function readOnnxConfig(directory: string): Promise<Settings | null> {
   const config = await Config.read(directory, 'onnx_config.json');

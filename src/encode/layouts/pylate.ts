@@ -2,7 +2,8 @@
  * Models saved by PyLate (lightonai/pylate): `config_sentence_transformers.json` with its own keys,
  * `modules.json` and Dense folders. Defaults are those of pylate/models/colbert.py.
  */
-import { BLANK, Config, PUNCTUATION, readDense, readModules, type Settings } from './layout.js';
+import { Config, readDense, readModules } from '../../runtime/model-files.js';
+import { BLANK, PUNCTUATION, type Settings } from './layout.js';
 
 const KEYS = [
   'query_prefix',

@@ -4,16 +4,9 @@
  * Defaults are those of the modules' constructors.
  */
 import { MaxSimError, show } from '../../errors.js';
+import { Config, type Module, readDense, readModules } from '../../runtime/model-files.js';
 import type { Pooling } from '../recipe.js';
-import {
-  BLANK,
-  Config,
-  type ExpansionSettings,
-  type Module,
-  readDense,
-  readModules,
-  type Settings,
-} from './layout.js';
+import { BLANK, type ExpansionSettings, type Settings } from './layout.js';
 
 /** Modules that change no token vector. */
 const IGNORED = ['Pooling', 'Dropout'];

@@ -4,7 +4,8 @@
  * Queries are always expanded, the markers are [unused0] and [unused1], punctuation is not stored, and
  * the vocabulary is BERT's, as in colbert/infra/config/settings.py.
  */
-import { BLANK, Config, PUNCTUATION, readLinear, type Settings } from './layout.js';
+import { Config } from '../../runtime/model-files.js';
+import { BLANK, PUNCTUATION, readLinear, type Settings } from './layout.js';
 
 export async function readStanford(directory: string): Promise<Settings | null> {
   const config = await Config.read(directory, 'artifact.metadata');

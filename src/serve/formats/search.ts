@@ -113,8 +113,8 @@ async function answer(
       within(deadlineMs, signal, (both) => engine.search(query, { ...options, signal: both })),
     ),
   );
-  service.note(reply, result.degraded);
-  return answerOf(request.id, body.model ?? service.nameOf(judge), result);
+  const degraded = service.note(reply, result.degraded);
+  return answerOf(request.id, body.model ?? service.nameOf(judge), { ...result, degraded });
 }
 
 function tenantOption(request: FastifyRequest): Pick<SearchOptions, 'tenant'> {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { kendallTauB, topOverlap } from '../../dist/evaluate/rank-agreement.js';
+import { kendallTauB, topOverlap } from '../dist/rank-agreement.js';
 
 describe("Kendall's tau-b", () => {
   it('is 1 for the same order and -1 for the reverse', () => {

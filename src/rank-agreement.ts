@@ -22,11 +22,7 @@ export function kendallTauB(a: ArrayLike<number>, b: ArrayLike<number>): number 
 }
 
 /** Share of the first k of `reference` that are among the first k of `ranking`. */
-export function topOverlap(
-  reference: readonly string[],
-  ranking: readonly string[],
-  k: number,
-): number {
+export function topOverlap<T>(reference: readonly T[], ranking: readonly T[], k: number): number {
   const wanted = reference.slice(0, k);
   const found = new Set(ranking.slice(0, k));
   return wanted.filter((id) => found.has(id)).length / wanted.length;
