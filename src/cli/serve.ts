@@ -90,8 +90,6 @@ async function runServe(
   };
   if (isWorker()) {
     const { ready, signal } = joinWorkers();
-    // ^C reaches every process of a terminal; the first one says when to end.
-    process.on('SIGINT', () => {});
     await runOne(directory, options, signal, ready);
     process.disconnect?.();
     return;

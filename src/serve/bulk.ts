@@ -104,7 +104,9 @@ export class Bulk {
       } catch (error) {
         if (!(error instanceof MaxSimError) || error.code !== 'OVERLOADED') throw error;
       }
-      await delay(RETRY_MS, undefined, { signal: this.options.signal });
+      await delay(RETRY_MS);
+      if (this.options.signal.aborted)
+        throw new MaxSimError('ABORTED', 'The stream was cut off before all of it was stored.');
     }
   }
 }

@@ -95,6 +95,9 @@ export function joinWorkers(): { ready(url: string): void; signal: AbortSignal }
   process.on('message', (message: Message) => {
     if (message.type === 'maxsim:drain') controller.abort();
   });
+  // ^C and service managers tell every process of the group; the first process decides about ^C.
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => controller.abort());
   return {
     ready: (url) => process.send?.({ type: 'maxsim:ready', url } satisfies Message),
     signal: controller.signal,
