@@ -14,6 +14,8 @@ import type { Line } from './ndjson.js';
 /** Of a commit: as many as the CLI has, and about a second of encoding. */
 const BATCH_DOCUMENTS = 64;
 const BATCH_CHARACTERS = 64_000;
+/** Of lines, which with vectors are long. */
+const BATCH_LINES = 2 ** 24;
 /** How long a stream waits where the queue of the engine is full. */
 const RETRY_MS = 100;
 
@@ -40,6 +42,7 @@ export class Bulk {
   private firstLine = 0;
   private lastLine = 0;
   private characters = 0;
+  private lineCharacters = 0;
 
   constructor(
     private readonly engine: Engine,
@@ -60,8 +63,8 @@ export class Bulk {
         this.lastLine = line.number;
         this.batch.push(document);
         this.characters += document.text?.length ?? 0;
-        if (this.batch.length >= BATCH_DOCUMENTS || this.characters >= BATCH_CHARACTERS)
-          await this.flush();
+        this.lineCharacters += line.text.length;
+        if (this.isFull) await this.flush();
       }
     } catch (error) {
       // What has arrived whole is kept, unless it is what failed.
@@ -72,11 +75,20 @@ export class Bulk {
     return this.result;
   }
 
+  private get isFull(): boolean {
+    return (
+      this.batch.length >= BATCH_DOCUMENTS ||
+      this.characters >= BATCH_CHARACTERS ||
+      this.lineCharacters >= BATCH_LINES
+    );
+  }
+
   private async flush(): Promise<void> {
     const { batch } = this;
     if (batch.length === 0) return;
     this.batch = [];
     this.characters = 0;
+    this.lineCharacters = 0;
     const leave = this.admission.track(estimateTokens(batch.map(({ text }) => text ?? '')));
     let done = false;
     try {
