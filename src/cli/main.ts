@@ -25,6 +25,7 @@ import { addRecodeCommand } from './recode.js';
 import { addRepairCommand } from './repair.js';
 import { addRerankCommand } from './rerank.js';
 import { addSearchCommand } from './search.js';
+import { addServeCommand } from './serve.js';
 import { addVerifyCommand } from './verify.js';
 
 const json = process.argv.includes('--json');
@@ -45,6 +46,7 @@ function createProgram(): Command {
   addSearchCommand(program);
   addRerankCommand(program);
   addExplainCommand(program);
+  addServeCommand(program);
   addRecodeCommand(program);
   addInspectCommand(program);
   addExportCommand(program);
