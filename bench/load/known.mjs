@@ -1,13 +1,14 @@
 // A server whose latencies are known: it answers after the times that a law draws, and keeps them.
-// node bench/load/known.mjs <constant|bimodal|stall>; prints its port; GET /latencies gives the drawn ones.
+// node bench/load/known.mjs <none|constant|bimodal|stall>; prints its port; GET /latencies gives the drawn ones.
 import { createServer } from 'node:http';
 import { random } from '../stats.mjs';
 
 const [, , law] = process.argv;
 const draw = random(11);
 const laws = {
+  none: () => 0,
   constant: () => 20,
-  bimodal: () => (draw() < 0.9 ? 5 : 50),
+  bimodal: () => (draw() < 0.8 ? 5 : 50),
   stall: () => 5,
 };
 /** @type {number[]} */
