@@ -2,7 +2,7 @@
  * The native encoder in the place of a graph. The file that it runs is made once, when the graph is
  * first used, and kept in the cache folder by what it was made of.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
@@ -61,14 +61,39 @@ export async function openNative(
     try {
       return await NativeSession.open(file, graph);
     } catch (error) {
-      if (!(error instanceof MaxSimError) || !DAMAGED.includes(error.code)) throw error;
-      await rm(file, { force: true }); // it is derived: make it again
-      return await NativeSession.open(await nativeFile(place, graph, directory, always), graph);
+      if (!isDamage(error)) throw error;
+      return await remade(place, file, graph, directory);
     }
   } catch (error) {
-    if (!(error instanceof MaxSimError)) throw error;
-    return { why: error.message.replace(/\.$/, ''), surprising: true };
+    // Whatever it is, onnxruntime can do without.
+    const why = error instanceof Error ? error.message : String(error);
+    return { why: why.replace(/\.$/, ''), surprising: true };
   }
+}
+
+/** It is derived, so a damaged one is made again: once, by whoever finds it so first. */
+async function remade(
+  place: Place,
+  file: string,
+  graph: GraphSpec,
+  directory: string,
+): Promise<NativeSession> {
+  const lock = await lockOf(place);
+  try {
+    return await NativeSession.open(file, graph).catch(async (error: unknown) => {
+      if (!isDamage(error)) throw error;
+      return await NativeSession.open(
+        (await convertTo(place, graph, directory, false)).file,
+        graph,
+      );
+    });
+  } finally {
+    lock.release();
+  }
+}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof MaxSimError && DAMAGED.includes(error.code);
 }
 
 function byRule(why: string): Refusal {
@@ -154,7 +179,8 @@ async function convertTo(
   directory: string,
   exactOnly: boolean,
 ): Promise<Converted> {
-  const aside = `${exact}.${randomUUID()}`;
+  // One at a time, by the lock: what a process that was killed left is written over.
+  const aside = `${exact}.partial`;
   const { heads, epsilon } = record;
   try {
     // With onnxruntime, which nothing else needs where the file is there already.

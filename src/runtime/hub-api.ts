@@ -2,6 +2,7 @@
 import { HubApiError, listFiles, modelInfo } from '@huggingface/hub';
 import { MaxSimError } from '../errors.js';
 import { nearestNames } from './catalog.js';
+import { pause } from './pause.js';
 import { aborted } from './pool.js';
 
 /** Default: https://huggingface.co. */
@@ -140,19 +141,4 @@ export async function retrying(
     const grown = FIRST_PAUSE_MS * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
     await pause(Math.min(LONGEST_PAUSE_MS, Math.max(asked > 0 ? asked * 1000 : 0, grown)), signal);
   }
-}
-
-export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(aborted(signal));
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(aborted(signal));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', onAbort);
-      resolve();
-    }, ms);
-    signal?.addEventListener('abort', onAbort, { once: true });
-  });
 }

@@ -4,15 +4,8 @@ import { createReadStream, existsSync } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { MaxSimError } from '../errors.js';
 import { sha256 } from './catalog.js';
-import {
-  ATTEMPTS,
-  FIRST_PAUSE_MS,
-  type HubFile,
-  hubUrl,
-  pause,
-  refusal,
-  retrying,
-} from './hub-api.js';
+import { ATTEMPTS, FIRST_PAUSE_MS, type HubFile, hubUrl, refusal, retrying } from './hub-api.js';
+import { pause } from './pause.js';
 import { aborted } from './pool.js';
 
 /** Where a file comes from. */

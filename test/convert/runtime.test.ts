@@ -99,7 +99,7 @@ it('the embedded models run natively unless told otherwise, converted once by al
   expect(statSync(path)).toMatchObject({ mtimeMs, ino });
 }, 20_000);
 
-it('a damaged file is made anew', async () => {
+it('a damaged file is made anew, over what a killed process left', async () => {
   const first = await encode('default', { runtime: 'native' });
   const names = files();
   const path = join(cache, encoders, names[0] as string);
@@ -107,7 +107,9 @@ it('a damaged file is made anew', async () => {
   const at = bytes.length >> 1;
   bytes[at] = (bytes[at] as number) ^ 1;
   writeFileSync(path, bytes);
-  const second = await encode('default', { runtime: 'native', threads: 1 });
+  writeFileSync(`${path}.partial`, 'MAXSIM'.repeat(7_000_000));
+  const second = await encode('default', { runtime: 'native' });
+  expect(second.models).toMatchObject([{ runtime: 'native' }]);
   expect(second.encoded).toEqual(first.encoded);
   expect(files()).toEqual(names);
 }, 20_000);

@@ -12,7 +12,7 @@ import {
   checkText,
 } from '../../check.js';
 import { invalid, MaxSimError } from '../../errors.js';
-import { aborted } from '../../runtime/pool.js';
+import { pause } from '../../runtime/pause.js';
 import type { Judgement, JudgeOptions, Reranker } from '../../types.js';
 import { exchange } from './exchange.js';
 import { type Provider, readScores, WIRE_FORMATS, type WireFormat } from './wire-format.js';
@@ -165,19 +165,4 @@ export class RemoteReranker implements Reranker {
       }
     }
   }
-}
-
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(aborted(signal));
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(aborted(signal));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', onAbort);
-      resolve();
-    }, ms);
-    signal?.addEventListener('abort', onAbort, { once: true });
-  });
 }
